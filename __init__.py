@@ -1,0 +1,23 @@
+"""cxgauge: a ruler for customer experience.
+
+Applications import :class:`Recorder`; everything else is reached through the ``cxgauge`` command.
+The import is lazy so that ``import cxgauge`` costs the host application nothing it does not use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .collectors.recorder import Recorder
+
+__all__ = ["Recorder", "__version__"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Recorder":
+        from .collectors.recorder import Recorder
+
+        return Recorder
+    raise AttributeError(f"module 'cxgauge' has no attribute {name!r}")

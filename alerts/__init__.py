@@ -1,0 +1,1 @@
+"""From deviation to message: evaluation, alert lifecycle, attribution, notifiers."""

@@ -1,0 +1,1 @@
+"""How observations get in: recorder, spool, writer, importer, receivers."""

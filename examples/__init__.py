@@ -1,0 +1,1 @@
+"""Runnable examples: the small bank and the demonstration built on it."""

@@ -1,0 +1,71 @@
+"""Every name that leaves the process: metrics, labels, span attributes, tables, environment variables.
+
+One place, so that a dashboard, a rule and an exporter cannot disagree, and a rename is one change.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Attribute", "Label", "Metric", "Schema"]
+
+
+class Metric:
+    """Prometheus metric names (base units, unit last, counters end in ``_total``)."""
+
+    STEP_DURATION_SECONDS = "cxgauge_step_duration_seconds"
+    OBSERVATIONS_TOTAL = "cxgauge_observations_total"
+    CHECKS_TOTAL = "cxgauge_checks_total"
+    GOOD_ANSWER_RATIO = "cxgauge_good_answer_ratio"
+    BASELINE_DURATION_SECONDS = "cxgauge_baseline_duration_seconds"
+    DEVIATION_EFFECT_RATIO = "cxgauge_deviation_effect_ratio"
+    ALERT_STATE = "cxgauge_alert_state"
+    DROPPED_TOTAL = "cxgauge_dropped_observations_total"
+    WRITER_LAG_SECONDS = "cxgauge_writer_lag_seconds"
+    EVALUATION_LAG_SECONDS = "cxgauge_evaluation_lag_seconds"
+    EVALUATION_DURATION_SECONDS = "cxgauge_evaluation_duration_seconds"
+    SPOOL_BYTES = "cxgauge_spool_bytes"
+    BUILD_INFO = "cxgauge_build_info"
+
+
+class Label:
+    """Prometheus label names."""
+
+    FLOW = "flow"
+    STEP = "step"
+    VERDICT = "verdict"
+    CHECK = "check"
+    RESULT = "result"
+    REASON = "reason"
+    KIND = "kind"
+    SEVERITY = "severity"
+    OWNER = "owner"
+
+
+class Attribute:
+    """OpenTelemetry span attribute and baggage names."""
+
+    FLOW_NAME = "cxgauge.flow.name"
+    STEP_NAME = "cxgauge.step.name"
+    FLOW_INSTANCE = "cxgauge.flow.instance"
+    CUSTOMER = "cxgauge.customer"
+    VERDICT = "cxgauge.verdict"
+    CHECK_PREFIX = "cxgauge.check."
+    DIMENSION_PREFIX = "cxgauge.dimension."
+
+
+class Schema:
+    """The database schema and its tables."""
+
+    NAME = "cxgauge"
+    SERIES = "series"
+    CHECKS = "checks"
+    OBSERVATIONS = "observations"
+    WINDOW_ROLLUPS = "window_rollups"
+    HOUR_ROLLUPS = "hour_rollups"
+    RESUME_POINTS = "resume_points"
+    BASELINES = "baselines"
+    DEVIATIONS = "deviations"
+    ALERTS = "alerts"
+    ALERT_TRANSITIONS = "alert_transitions"
+    EVENTS = "events"
+    AUDIT = "audit"
+    MIGRATIONS = "schema_migrations"
