@@ -1,0 +1,60 @@
+"""The ``cxgauge`` command: every module of ``commands`` is one sub-command of the same name.
+
+A module ``commands/<name>.py`` holds a function ``<name>`` (or a ``typer.Typer`` of that name for a
+group); a trailing underscore keeps Python's keywords apart (``import_`` is ``cxgauge import``).
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from . import __version__, commands
+
+__all__ = ["application", "main"]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cxgauge {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A ruler for customer experience: was every step of every user flow fast, and was the answer right?
+
+    Start with:  cxgauge demo
+    """
+
+
+def application() -> typer.Typer:
+    """Build the command line from the modules of ``commands``."""
+    app = typer.Typer(
+        name="cxgauge", callback=_root, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+    for module in pkgutil.iter_modules(commands.__path__):
+        if module.name.startswith("_"):
+            continue
+        command = getattr(import_module(f"{commands.__name__}.{module.name}"), module.name)
+        name = module.name.rstrip("_").replace("_", "-")
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def main() -> None:
+    """Entry point of the ``cxgauge`` script."""
+    application()()
+
+
+if __name__ == "__main__":
+    main()

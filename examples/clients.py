@@ -1,0 +1,73 @@
+"""Customers of the small bank: bounded, real HTTP requests over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+import httpx2
+
+__all__ = ["Customers"]
+
+_CHANNELS: Final = (("app", 0.7), ("web", 0.3))
+_APP_VERSIONS: Final = (("8.1.0", 0.6), ("8.2.0", 0.4))
+_DISPUTE_RATIO: Final = 0.2
+_THINK_SECONDS: Final = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Customers:
+    """A number of customers who go through the bank's flows again and again until ``seconds`` have passed.
+
+    Attributes:
+        base_url: Where the bank listens, on loopback.
+        count: How many at the same time; each waits for its answer before it goes on.
+        seconds: When they stop, whatever they are doing.
+    """
+
+    base_url: str
+    count: int
+    seconds: float
+    seed: int = 0
+
+    async def run(self) -> None:
+        """Let every customer go through its flows; returns when the time is over."""
+        limits = httpx2.Limits(max_connections=self.count, max_keepalive_connections=self.count)
+        async with httpx2.AsyncClient(base_url=self.base_url, limits=limits, timeout=30.0, trust_env=False) as client:
+            customers = [self._customer(client, number) for number in range(self.count)]
+            try:
+                async with asyncio.timeout(self.seconds):
+                    await asyncio.gather(*customers, return_exceptions=False)
+            except TimeoutError:
+                return
+
+    async def _customer(self, client: httpx2.AsyncClient, number: int) -> None:
+        generator = random.Random((self.seed << 20) + number)  # noqa: S311 - which flow an invented customer takes
+        await asyncio.sleep(generator.uniform(0, 3 * _THINK_SECONDS))
+        while True:
+            await self._flow(client, generator, number, "log_in", ("authenticate",))
+            dispute = ("dispute",) if generator.random() < _DISPUTE_RATIO else ()
+            await self._flow(client, generator, number, "bill_inquiry", ("bill_total", "bill_details", *dispute))
+            await self._flow(client, generator, number, "transfer", ("payee", "confirm"))
+
+    async def _flow(
+        self, client: httpx2.AsyncClient, generator: random.Random, number: int, flow: str, steps: tuple[str, ...]
+    ) -> None:
+        headers = {
+            "baggage": f"cxgauge.flow.instance={uuid.UUID(int=generator.getrandbits(128)).hex}",
+            "x-customer": f"customer-{number}",
+            "x-account": f"account-{generator.randrange(1_000)}",
+            "x-channel": _pick(generator, _CHANNELS),
+            "x-app-version": _pick(generator, _APP_VERSIONS),
+        }
+        for step in steps:
+            await client.post(f"/{flow}/{step}", headers=headers)
+            await asyncio.sleep(generator.expovariate(1 / _THINK_SECONDS))
+
+
+def _pick(generator: random.Random, shares: tuple[tuple[str, float], ...]) -> str:
+    names, weights = zip(*shares, strict=True)
+    return str(generator.choices(names, weights)[0])
