@@ -63,3 +63,4 @@ class Deviation:
     observations: int
     observations_before: int
     evidence: dict[str, float] = field(default_factory=dict)  # statistic, threshold, channel-specific figures
+    ends: DeviationKind | None = None  # RECOVERED only: the kind that is over; None = every kind of this very scope
