@@ -167,8 +167,9 @@ class EmbeddedPostgres:
         """
         self.stop()
         if self.running():
+            owner = (self._owner() or (None,))[0]
             raise EmbeddedPostgresError(
-                f"{self.directory}: not removed, the server belongs to process {(self._owner() or (None,))[0]}; stop that first"
+                f"{self.directory}: not removed, the server belongs to process {owner}; stop that first"
             )
         shutil.rmtree(self.directory, ignore_errors=True)
         if not self.socket_directory.is_relative_to(self.directory):
