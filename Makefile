@@ -38,15 +38,15 @@ bench: venv ## run the benchmarks one after the other; each prints its figures a
 	@set -e; for script in bench/bench_*.py; do \
 	  if [ -e "$$script" ]; then echo "== $$script"; $(BIN)/python "$$script" $(ARGS); fi; done
 
-services: ## install and start what the tests need for real: TimescaleDB, Prometheus, Alertmanager, Chromium
-	@deploy/services/services start $(ARGS)
+services: venv ## install and start what the tests need for real: TimescaleDB, Prometheus, Alertmanager, Chromium
+	@$(BIN)/python -m deploy.services start $(ARGS)
 
-services-stop: ## end exactly what `make services` started
-	@deploy/services/services stop
+services-stop: venv ## end exactly what `make services` started
+	@$(BIN)/python -m deploy.services stop
 
-services-status: ## what runs, where, and what is lacking
-	@deploy/services/services status
+services-status: venv ## what runs, where, and what is lacking
+	@$(BIN)/python -m deploy.services status
 
 clean: services-stop ## remove what the targets above made, services and .venv included
-	@deploy/services/services remove
+	@$(BIN)/python -m deploy.services remove
 	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

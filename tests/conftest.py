@@ -203,6 +203,7 @@ def _ensure_template(admin: psycopg.Connection, server_dsn: str) -> None:
             with psycopg.connect(make_conninfo(server_dsn, dbname=TEMPLATE), autocommit=True) as connection:
                 connection.execute("CREATE EXTENSION timescaledb")
         admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(template))
+        admin.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [TEMPLATE])
     finally:
         admin.execute("SELECT pg_advisory_unlock(727001)")
 
