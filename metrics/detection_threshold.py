@@ -1,0 +1,73 @@
+"""Thresholds: how high a CUSUM must be for a stated rate of false alarms, in theory and as corrected by history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["correction", "excursion_rate", "solve_threshold"]
+
+Floats = NDArray[Any]  # float64
+
+_OVERSHOOT = 1.166  # twice Siegmund's 0.583
+
+
+def excursion_rate(threshold: Floats, information: Floats) -> Floats:
+    """False alarms a window of a CUSUM of Gaussian log-likelihood ratios without change.
+
+    ``1 / ARL`` with ``ARL = (e^b − b − 1) / D``, ``b = h + 1.166·√(2D)``: Siegmund, Sequential Analysis (1985),
+    equation 2.57, doi:10.1007/978-1-4757-1862-1; ``D`` is the information (nats) of one window.
+    """
+    b = threshold + _OVERSHOOT * np.sqrt(2 * information)
+    return np.asarray(information / np.maximum(np.expm1(b) - b, 1e-12))
+
+
+def solve_threshold(information: Floats, weight: Floats, rate: Floats) -> Floats:
+    """The threshold at which the mean excursion rate over typical windows equals ``rate``.
+
+    Args:
+        information: Information of a window in typical windows, ``[K, ...]``.
+        weight: Share of each typical window, ``[K]``.
+        rate: Wanted false alarms a window, broadcast to the trailing shape.
+    """
+    shape = np.broadcast_shapes(information.shape[1:], np.shape(rate))
+    low, high = np.full(shape, 0.5), np.full(shape, 60.0)
+    share = weight.reshape((-1,) + (1,) * (information.ndim - 1))
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        too_many = (share * excursion_rate(middle[None], information)).sum(axis=0) > rate
+        low, high = np.where(too_many, middle, low), np.where(too_many, high, middle)
+    return high
+
+
+def correction(peaks: Floats, block_rate: float, *, prior: float = 10.0, share: float = 0.25) -> Floats:
+    """How much to raise (or lower) a threshold that theory set, from excursions over history.
+
+    ``peaks`` are block maxima of ``max_j (W_j − h_j)``; in theory the chance of a block over ``-z`` is
+    ``block_rate · e^z``. The upper ``share`` of blocks is taken as exponential with its own scale,
+    shrunk to the theoretical scale 1 with the weight of ``prior`` peaks (peaks over threshold with a
+    fixed shape: Davison & Smith 1990, doi:10.1111/j.2517-6161.1990.tb01796.x).
+
+    Args:
+        peaks: Block maxima ``[B, S]``; NaN where a block has no data.
+        block_rate: False alarms a block that the budget allows.
+        prior: Number of peaks that the theoretical scale counts for.
+        share: Share of blocks called the tail.
+
+    Returns:
+        What to add to every threshold of a scope, ``[S]``; 0 where history is too short to say.
+    """
+    out = np.zeros(peaks.shape[1])
+    for s in range(peaks.shape[1]):
+        values = np.sort(peaks[np.isfinite(peaks[:, s]), s])
+        number = int(len(values) * share)
+        if number < 8:
+            continue
+        over = values[-number:] - values[-number - 1]
+        # the largest excess is limited so that one real incident in the history does not set the threshold
+        limit = np.log(number) + 3.0
+        scale = (np.minimum(over, limit).sum() + prior) / (number + prior)
+        out[s] = values[-number - 1] + scale * np.log(share / block_rate)
+    return out

@@ -1,0 +1,100 @@
+"""The detector finds small lasting shifts early and survives restarts exactly."""
+
+import numpy as np
+import pytest
+
+from cxgauge.metrics.baseline import learn
+from cxgauge.metrics.baseline_bytes import profile_from_bytes, profile_to_bytes
+from cxgauge.metrics.detection_input import BucketGrid, Fleet, Measurements
+from cxgauge.metrics.detection_settings import DetectionSettings
+from cxgauge.metrics.detector import Detector
+from cxgauge.metrics.deviation import DeviationKind
+from cxgauge.metrics.observation import SeriesKey
+
+GRID = BucketGrid(-4.0, 0.125)
+MONDAY = 345_600.0
+SETTINGS = DetectionSettings(false_alarms_per_series_month=1.0)
+
+
+def simulate(seed, first_minute, minutes, rate, *, change=None, effect=0.0, deviation=0.5):
+    """Seasonal, heavy-tailed latency with common noise; one cell."""
+    rng = np.random.default_rng(seed)
+    start = MONDAY + 60.0 * (first_minute + np.arange(minutes))
+    day = (start % 86_400) / 86_400
+    count = rng.poisson(rate * (1 + 0.6 * np.sin(2 * np.pi * (day - 0.3))))
+    common = np.zeros(minutes)
+    for t in range(1, minutes):
+        common[t] = 0.7 * common[t - 1] + rng.normal() * 0.014
+    level = 0.15 * np.sin(2 * np.pi * (day - 0.4)) + common
+    if change is not None:
+        level += np.where(np.arange(minutes) >= change, effect, 0.0)
+    row = np.repeat(np.arange(minutes), count)
+    x = level[row] + rng.normal(size=len(row)) * deviation
+    x = np.where(rng.random(len(row)) < 0.002, np.log(30.0), x)
+    key, amount = np.unique(row * 128 + np.clip(np.floor((x + 4) / 0.125), 0, 127).astype(int), return_counts=True)
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(key // 128, minlength=minutes))))
+    nothing = np.zeros((minutes, 0))
+    return Measurements(
+        start,
+        np.zeros(minutes, dtype=np.int64),
+        count.astype(float),
+        np.bincount(row, x, minlength=minutes),
+        np.bincount(row, x * x, minlength=minutes),
+        offsets,
+        key % 128,
+        amount.astype(float),
+        nothing,
+        nothing,
+    )
+
+
+@pytest.fixture(scope="module")
+def profile():
+    fleet = Fleet.build([SeriesKey("bill_inquiry", "bill_total")], GRID)
+    return learn(simulate(1, 0, 21 * 1440, 50), fleet, SETTINGS)
+
+
+def test_twenty_percent_slower_is_found_within_minutes(profile):
+    delays = []
+    for seed in range(5):
+        detector = Detector(profile)
+        found = []
+        stream = simulate(seed + 10, 28 * 1440 + 540, 200, 50, change=90, effect=np.log(1.2))
+        for start, window in stream.windows():
+            found += detector.advance(start, window)
+        assert [deviation.kind for deviation in found] == [DeviationKind.SLOWER]
+        assert found[0].effect_low < np.log(1.2) < found[0].effect_high + 0.1
+        delays.append((found[0].detected_at - MONDAY) / 60 - (28 * 1440 + 540 + 90))
+    assert np.median(delays) <= 10
+    assert max(delays) <= 30
+
+
+def test_restart_between_any_two_windows_changes_nothing(profile):
+    stream = list(simulate(3, 28 * 1440 + 600, 120, 50, change=40, effect=np.log(1.3)).windows())
+    through = Detector(profile)
+    expected = [deviation for start, window in stream for deviation in through.advance(start, window)]
+    detector, found = Detector(profile), []
+    for start, window in stream:
+        detector = Detector.from_bytes(detector.to_bytes(), profile)
+        found += detector.advance(start, window)
+    assert found == expected
+    assert found
+    assert detector.to_bytes() == through.to_bytes()
+
+
+def test_late_window_is_counted(profile):
+    stream = list(simulate(4, 28 * 1440, 3, 50).windows())
+    detector = Detector(profile)
+    for start, window in [stream[0], stream[2], stream[1]]:
+        detector.advance(start, window)
+    assert detector.late_windows == 1
+
+
+def test_stored_profile_and_state_go_on_exactly(profile):
+    restored = profile_from_bytes(profile_to_bytes(profile))
+    assert restored.fleet.scopes == profile.fleet.scopes
+    assert restored.settings == profile.settings
+    stream = list(simulate(5, 28 * 1440 + 600, 100, 50, change=40, effect=np.log(1.3)).windows())
+    detector, other = Detector(profile), Detector(restored)
+    assert [detector.advance(*item) for item in stream] == [other.advance(*item) for item in stream]
+    assert detector.to_bytes() == other.to_bytes()
