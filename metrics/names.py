@@ -48,6 +48,8 @@ class Attribute:
     FLOW_INSTANCE = "cxgauge.flow.instance"
     CUSTOMER = "cxgauge.customer"
     VERDICT = "cxgauge.verdict"
+    ANSWER = "cxgauge.answer"  # JSON, judged where it is received, then dropped
+    TOKEN_PREFIX = "cxgauge.token."  # keyed token of a value, for checks across steps
     CHECK_PREFIX = "cxgauge.check."
     DIMENSION_PREFIX = "cxgauge.dimension."
 

@@ -1,0 +1,138 @@
+"""Serialised attributes recognised by their bytes, so that each distinct one is decoded once.
+
+Spans repeat most of their attributes. A dictionary from the bytes of a ``KeyValue`` to a small number, its *effect*,
+turns the attributes of a span into a short tuple of numbers, at the speed of dictionary look-ups; what cannot matter
+has effect 0. Everything is bounded: see :meth:`AttributeMemo.renew`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from .otlp_schema import KeyValue, Resource
+
+__all__ = ["AttributeMemo", "decode_attribute", "decode_resource"]
+
+_ENTRY_LIMIT = 32_768
+_EFFECT_LIMIT = 8_192
+_VALUES_PER_KEY = 512  # of keys that do not matter: then the values are not remembered any more
+_RAW_BYTES_LIMIT = 256
+_TEXT_LIMIT = 1_024
+
+
+def decode_attribute(raw: bytes) -> tuple[str, str | None]:
+    """Key and scalar value, as text, of a serialised ``KeyValue``; None for arrays, maps, bytes and no value.
+
+    Numbers are written as Python writes them, truth values as ``true`` and ``false``.
+
+    Raises:
+        ValueError: not a ``KeyValue``.
+    """
+    try:
+        pair = KeyValue.FromString(raw)
+    except DecodeError:
+        raise ValueError("an attribute is not a KeyValue") from None
+    return pair.key.decode("utf-8", "replace"), _scalar(pair.value)
+
+
+def decode_resource(raw: bytes) -> dict[str, str]:
+    """The scalar attributes of a serialised ``Resource`` as text.
+
+    Raises:
+        ValueError: not a ``Resource``.
+    """
+    try:
+        attributes = Resource.FromString(raw).attributes
+    except DecodeError:
+        raise ValueError("the resource is not a Resource") from None
+    pairs = (decode_attribute(attribute) for attribute in attributes)
+    return {key: value for key, value in pairs if value is not None}
+
+
+def _scalar(value: Any) -> str | None:
+    field = value.WhichOneof("value")
+    if field == "string_value":
+        return str(value.string_value.decode("utf-8", "replace"))
+    if field == "bool_value":
+        return "true" if value.bool_value else "false"
+    if field in ("int_value", "double_value"):
+        return str(getattr(value, field))
+    return None
+
+
+class AttributeMemo(dict[bytes, int]):
+    """Effects of serialised attributes; ``memo[raw]`` decodes what it has not seen.
+
+    Args:
+        matters: Whether an attribute key decides what a span is.
+        per_span: Keys whose values differ from span to span (ids, tokens, answers): never remembered, but put
+            into :attr:`pending` for the span at hand.
+
+    Attributes:
+        pending: ``(key, value)`` of the ``per_span`` attributes met since the caller last cleared it.
+        effects: ``(key, value)`` of each effect; effect 0 is none.
+    """
+
+    def __init__(self, matters: Callable[[str], bool], per_span: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._matters = matters
+        self._per_span = per_span
+        self.pending: list[tuple[str, str]] = []
+        self.effects: list[tuple[str, str]] = [("", "")]
+        self._effect_numbers: dict[tuple[str, str], int] = {}
+        self._keys: dict[bytes, tuple[int, int]] = {}  # raw key -> what to do with it, values remembered so far
+
+    def __missing__(self, raw: bytes) -> int:
+        # A KeyValue as every encoder writes it: 0x0a, length of the key in one byte, the key.
+        raw_key = raw[2 : 2 + raw[1]] if len(raw) > 2 and raw[0] == 10 and raw[1] < 128 else b""
+        treatment, count = self._keys.get(raw_key, (_UNSEEN, 0)) if raw_key else (_UNSEEN, 0)
+        if treatment == _IGNORED:
+            if count < _VALUES_PER_KEY and len(self) < _ENTRY_LIMIT and len(raw) <= _RAW_BYTES_LIMIT:
+                self._keys[raw_key] = (_IGNORED, count + 1)
+                self[raw] = 0
+            return 0
+        return self._decode(raw, raw_key)
+
+    def _decode(self, raw: bytes, raw_key: bytes) -> int:
+        try:
+            key, value = decode_attribute(raw)
+        except ValueError:
+            return 0
+        if self._per_span(key):
+            if value is not None:
+                self.pending.append((key, value))
+            return 0
+        if not self._matters(key):
+            # Merged or reordered fields could hide another key behind this one: only the plain form is trusted.
+            if raw_key == key.encode() and len(self._keys) < _ENTRY_LIMIT:
+                self._keys[raw_key] = (_IGNORED, 0)
+            return 0
+        effect = 0 if value is None else self._effect((key, value[:_TEXT_LIMIT]))
+        if len(self) < _ENTRY_LIMIT and len(raw) <= _RAW_BYTES_LIMIT:
+            self[raw] = effect
+        return effect
+
+    def _effect(self, pair: tuple[str, str]) -> int:
+        number = self._effect_numbers.get(pair)
+        if number is None:
+            number = self._effect_numbers[pair] = len(self.effects)
+            self.effects.append(pair)
+        return number
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is time to :meth:`renew`."""
+        return len(self.effects) > _EFFECT_LIMIT or len(self) >= _ENTRY_LIMIT or len(self._keys) >= _ENTRY_LIMIT
+
+    def renew(self) -> None:
+        """Forget everything. Effects handed out before mean nothing afterwards."""
+        self.clear()
+        self._keys.clear()
+        self._effect_numbers.clear()
+        del self.effects[1:]
+
+
+_UNSEEN, _IGNORED = 0, 1
