@@ -8,6 +8,7 @@ time drawn from a lognormal distribution, and ``PUT /faults`` makes it slower or
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..collectors.recorder import Recorder
 
-__all__ = ["FLOWS_DIRECTORY", "STEP_LATENCIES", "Faults", "Latency", "bank"]
+__all__ = ["DETAILS_MISSING_RATIO", "FLOWS_DIRECTORY", "STEP_LATENCIES", "Faults", "Latency", "bank"]
 
 FLOWS_DIRECTORY: Final = Path(__file__).parent / "flows"
 
@@ -35,6 +36,11 @@ class Latency:
 
     median_seconds: float
     log_sd: float
+
+    @property
+    def mean_seconds(self) -> float:
+        """The mean of the distribution."""
+        return self.median_seconds * math.exp(self.log_sd**2 / 2)
 
 
 STEP_LATENCIES: Final[dict[tuple[str, str], Latency]] = {
@@ -47,6 +53,10 @@ STEP_LATENCIES: Final[dict[tuple[str, str], Latency]] = {
 }
 
 
+DETAILS_MISSING_RATIO: Final = 0.002
+"""Share of bill details answers without details on a normal day: a real bank is never perfect."""
+
+
 @dataclass(slots=True)
 class Faults:
     """What is wrong with the bank at the moment.
@@ -57,7 +67,7 @@ class Faults:
     """
 
     slowdown: dict[str, float] = field(default_factory=dict)
-    details_missing_ratio: float = 0.0
+    details_missing_ratio: float = DETAILS_MISSING_RATIO
 
 
 def bill(account: str) -> dict[str, Any]:
@@ -120,7 +130,7 @@ def bank(recorder: Recorder, seed: int = 0) -> Starlette:
     async def set_faults(request: Request) -> JSONResponse:
         wanted = await request.json()
         faults.slowdown = {str(name): float(factor) for name, factor in wanted.get("slowdown", {}).items()}
-        faults.details_missing_ratio = float(wanted.get("details_missing_ratio", 0.0))
+        faults.details_missing_ratio = float(wanted.get("details_missing_ratio", DETAILS_MISSING_RATIO))
         return JSONResponse({"slowdown": faults.slowdown, "details_missing_ratio": faults.details_missing_ratio})
 
     return Starlette(

@@ -10,12 +10,31 @@ from typing import Final
 
 import httpx2
 
-__all__ = ["Customers"]
+from .bank import STEP_LATENCIES
 
-_CHANNELS: Final = (("app", 0.7), ("web", 0.3))
-_APP_VERSIONS: Final = (("8.1.0", 0.6), ("8.2.0", 0.4))
+__all__ = ["APP_VERSIONS", "CHANNELS", "STEPS_PER_JOURNEY", "Customers", "journeys_per_second"]
+
+CHANNELS: Final = (("app", 0.7), ("web", 0.3))
+APP_VERSIONS: Final = (("8.1.0", 0.6), ("8.2.0", 0.4))
 _DISPUTE_RATIO: Final = 0.2
 _THINK_SECONDS: Final = 0.4
+STEPS_PER_JOURNEY: Final[dict[tuple[str, str], float]] = {
+    ("log_in", "authenticate"): 1.0,
+    ("bill_inquiry", "bill_total"): 1.0,
+    ("bill_inquiry", "bill_details"): 1.0,
+    ("bill_inquiry", "dispute"): _DISPUTE_RATIO,
+    ("transfer", "payee"): 1.0,
+    ("transfer", "confirm"): 1.0,
+}
+"""How often a customer passes each step in one round of log-in, bill inquiry and transfer."""
+
+
+def journeys_per_second(customers: int) -> float:
+    """Rounds that so many customers make a second while the bank is healthy."""
+    seconds = sum(
+        share * (STEP_LATENCIES[step].mean_seconds + _THINK_SECONDS) for step, share in STEPS_PER_JOURNEY.items()
+    )
+    return customers / seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +79,8 @@ class Customers:
             "baggage": f"cxgauge.flow.instance={uuid.UUID(int=generator.getrandbits(128)).hex}",
             "x-customer": f"customer-{number}",
             "x-account": f"account-{generator.randrange(1_000)}",
-            "x-channel": _pick(generator, _CHANNELS),
-            "x-app-version": _pick(generator, _APP_VERSIONS),
+            "x-channel": _pick(generator, CHANNELS),
+            "x-app-version": _pick(generator, APP_VERSIONS),
         }
         for step in steps:
             await client.post(f"/{flow}/{step}", headers=headers)
