@@ -1,0 +1,196 @@
+"""JSONPath into an answer, compiled once when the specification is read.
+
+Paths of member names, positions and ``[*]`` (``$.bill.items[*].amount``) are walked directly over
+mappings, sequences, pydantic models and dataclasses, without turning the answer into something else
+first. Any other path (filters, slices, ``..``) is given to python-jsonpath on a plain copy of the answer.
+``bench/answer_path.py`` prints what the direct walk saves.
+
+Source: RFC 9535, https://www.rfc-editor.org/rfc/rfc9535.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from itertools import islice
+from typing import Annotated, Any
+
+import jsonpath
+from pydantic import BaseModel, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from .scalar_types import refuse
+
+__all__ = ["NODES_LIMIT", "AnswerPath", "PathText", "TooManyNodesError", "plain"]
+
+NODES_LIMIT = 10_000  # nodes a path may find, and entries of one list it walks
+PATH_LIMIT = 500  # characters of a path
+_DEPTH_LIMIT = 64
+
+_NAME = r"[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*"
+_STEP = re.compile(
+    rf"""\.({_NAME})|\['([^'\\]*)'\]|\["([^"\\]*)"\]|\[(0|[1-9][0-9]{{0,5}})\]|(\[\*\]|\.\*)""",
+)
+_EVERY = object()
+_ABSENT = object()
+
+
+class TooManyNodesError(ValueError):
+    """A path finds more than :data:`NODES_LIMIT` nodes, or an answer nests deeper than is walked."""
+
+
+class AnswerPath:
+    """A compiled path; :meth:`find` gives the values it points at.
+
+    Args:
+        text: The JSONPath, starting with ``$``.
+
+    Raises:
+        ValueError: ``text`` is not a JSONPath.
+    """
+
+    __slots__ = ("_compiled", "_steps", "text")
+
+    def __init__(self, text: str) -> None:
+        if not text.startswith("$") or len(text) > PATH_LIMIT:
+            raise ValueError("it does not start with $" if len(text) <= PATH_LIMIT else "it is too long")
+        self.text = text
+        self._steps = _simple_steps(text)
+        try:
+            self._compiled = jsonpath.compile(text)
+        except jsonpath.JSONPathError as error:
+            raise ValueError(str(error).splitlines()[0]) from None
+
+    def find(self, answer: object) -> list[Any]:
+        """The values the path finds, in document order; empty when there are none.
+
+        Raises:
+            TooManyNodesError: more than :data:`NODES_LIMIT` of them.
+        """
+        if self._steps is None:
+            found = [match.obj for match in islice(self._compiled.finditer(plain(answer)), NODES_LIMIT + 1)]
+        else:
+            found = _walk(self._steps, answer)
+        if len(found) > NODES_LIMIT:
+            raise TooManyNodesError(f"more than {NODES_LIMIT} nodes")
+        return found
+
+    @property
+    def singular(self) -> bool:
+        """Whether the path can find one value at most."""
+        return self._steps is not None and _EVERY not in self._steps
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnswerPath) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"AnswerPath({self.text!r})"
+
+    def __reduce__(self) -> tuple[type[AnswerPath], tuple[str]]:
+        return (AnswerPath, (self.text,))
+
+
+def _simple_steps(text: str) -> tuple[object, ...] | None:
+    """Names, positions and every-marks of a simple path; None when it is not one."""
+    steps: list[object] = []
+    position = 1
+    while position < len(text):
+        found = _STEP.match(text, position)
+        if found is None:
+            return None
+        position = found.end()
+        name = next((group for group in found.group(1, 2, 3) if group is not None), None)
+        steps.append(name if name is not None else _EVERY if found[5] else int(found[4]))
+    return tuple(steps)
+
+
+def _walk(steps: tuple[object, ...], answer: object) -> list[Any]:
+    nodes: list[Any] = [answer]
+    for step in steps:
+        if step is _EVERY:
+            nodes = [child for node in nodes for child in _children(node)]
+            if len(nodes) > NODES_LIMIT:
+                raise TooManyNodesError(f"more than {NODES_LIMIT} nodes")
+        else:
+            nodes = [child for node in nodes if (child := _child(node, step)) is not _ABSENT]
+        if not nodes:
+            break
+    return nodes
+
+
+def _child(node: Any, step: object) -> Any:
+    if type(node) is dict:
+        return node.get(step, _ABSENT) if type(step) is str else _ABSENT
+    if isinstance(step, int):
+        listed = isinstance(node, Sequence) and not isinstance(node, (str, bytes, bytearray))
+        return node[step] if listed and step < len(node) else _ABSENT
+    if isinstance(node, Mapping):
+        return node.get(step, _ABSENT)
+    if step in _member_names(node):
+        return getattr(node, str(step), _ABSENT)
+    return _ABSENT
+
+
+def _children(node: Any) -> Sequence[Any]:
+    if isinstance(node, Mapping):
+        children: Sequence[Any] = list(islice(node.values(), NODES_LIMIT + 1))
+    elif isinstance(node, Sequence) and not isinstance(node, (str, bytes, bytearray)):
+        children = node
+    else:
+        children = [getattr(node, name) for name in _member_names(node)]
+    if len(children) > NODES_LIMIT:
+        raise TooManyNodesError(f"more than {NODES_LIMIT} nodes")
+    return children
+
+
+def _member_names(node: Any) -> Sequence[str]:
+    """The member names of a pydantic model or dataclass instance; none of anything else."""
+    if isinstance(node, BaseModel):
+        return (*type(node).model_fields, *(node.model_extra or ()))
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        return tuple(field.name for field in dataclasses.fields(node))
+    return ()
+
+
+def plain(answer: Any, depth: int = 0) -> Any:
+    """``answer`` as dictionaries, lists and scalars; values themselves are not changed.
+
+    Raises:
+        TooManyNodesError: nested deeper than 64, or a list of more than :data:`NODES_LIMIT` entries.
+    """
+    if answer is None or isinstance(answer, (str, bytes, bool, int, float, Decimal)):
+        return answer
+    if depth > _DEPTH_LIMIT:
+        raise TooManyNodesError(f"nested deeper than {_DEPTH_LIMIT}")
+    if isinstance(answer, Mapping):
+        return {str(key): plain(value, depth + 1) for key, value in answer.items()}
+    names = _member_names(answer)
+    if names:
+        return {name: plain(getattr(answer, name), depth + 1) for name in names}
+    if isinstance(answer, Sequence):
+        return [plain(value, depth + 1) for value in _children(answer)]
+    return answer
+
+
+def _path(value: object) -> AnswerPath:
+    if isinstance(value, AnswerPath):
+        return value
+    if not isinstance(value, str):
+        raise refuse("is not a JSONPath; write e.g. $.bill.total")
+    try:
+        return AnswerPath(value)
+    except ValueError as error:
+        raise refuse(f"is not a JSONPath ({error}); write e.g. $.bill.total") from None
+
+
+PathText = Annotated[
+    AnswerPath,
+    BeforeValidator(_path),
+    PlainSerializer(lambda path: path.text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\$", "maxLength": PATH_LIMIT}),
+]
+"""A JSONPath in a file, compiled when it is read."""

@@ -1,0 +1,385 @@
+"""Evaluating a step's checks on one answer: pass, fail or unknown, each with its reason.
+
+Nothing here raises: whatever goes wrong in a check, in the answer's own code included, is ``unknown``. A
+reason is one of a fixed list of sentences and never holds a value of the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from .answer_path import AnswerPath, TooManyNodesError
+from .answer_values import as_decimal, as_timestamp, difference, total
+from .check import (
+    CheckSpec,
+    CountEquals,
+    Equals,
+    FreshWithin,
+    InRange,
+    Matches,
+    NumberFormat,
+    Present,
+    SumEquals,
+    TimeFormat,
+    ValueSpec,
+    When,
+)
+from .verdict import CheckResult
+
+__all__ = ["CheckOutcome", "Evaluate", "Reason", "compile_check", "evaluate_checks", "structured"]
+
+ANSWER_TEXT_LIMIT = 1 << 20  # characters of an answer given as JSON text
+
+PASS, FAIL, UNKNOWN = CheckResult.PASS, CheckResult.FAIL, CheckResult.UNKNOWN
+
+
+class Reason(StrEnum):
+    """Why a check came out as it did: a short code, with its sentence in :data:`REASON_TEXT`."""
+
+    HOLDS = "holds"
+    ABSENT = "absent"
+    TOO_FEW = "too_few"
+    DIFFERS = "differs"
+    SUM_DIFFERS = "sum_differs"
+    COUNT_DIFFERS = "count_differs"
+    TOO_OLD = "too_old"
+    NO_MATCH = "no_match"
+    OUT_OF_RANGE = "out_of_range"
+    VALUE_MISSING = "value_missing"
+    SEVERAL_VALUES = "several_values"
+    NOT_A_NUMBER = "not_a_number"
+    NOT_A_TIME = "not_a_time"
+    NOT_TEXT = "not_text"
+    NOT_COMPARABLE = "not_comparable"
+    TEXT_TOO_LONG = "text_too_long"
+    IN_THE_FUTURE = "in_the_future"
+    TOO_MANY_VALUES = "too_many_values"
+    ANSWER_TOO_LARGE = "answer_too_large"
+    ANSWER_NOT_JSON = "answer_not_json"
+    CHECK_FAILED = "check_failed"
+    NO_ANSWER = "no_answer"
+    CONDITION_NOT_MET = "condition_not_met"
+    GIVEN = "given"
+    NOT_GIVEN = "not_given"
+
+
+REASON_TEXT: Mapping[Reason, str] = {
+    Reason.HOLDS: "the check holds",
+    Reason.ABSENT: "the value is not there, or empty",
+    Reason.TOO_FEW: "fewer values are there than required",
+    Reason.DIFFERS: "the values differ",
+    Reason.SUM_DIFFERS: "the total is not the sum of its parts",
+    Reason.COUNT_DIFFERS: "the number of entries is not the expected one",
+    Reason.TOO_OLD: "the data is older than allowed",
+    Reason.NO_MATCH: "the text does not have the required form",
+    Reason.OUT_OF_RANGE: "the number is out of its range",
+    Reason.VALUE_MISSING: "a value the check needs is not in the answer",
+    Reason.SEVERAL_VALUES: "several values were found where the check needs one",
+    Reason.NOT_A_NUMBER: "a value is not a number in the declared form",
+    Reason.NOT_A_TIME: "a value is not a time in the declared form, or its zone is not known",
+    Reason.NOT_TEXT: "a value is not text",
+    Reason.NOT_COMPARABLE: "the values are of kinds that cannot be compared",
+    Reason.TEXT_TOO_LONG: "a text is longer than patterns are tried on",
+    Reason.IN_THE_FUTURE: "the time lies in the future",
+    Reason.TOO_MANY_VALUES: "the answer has more values than are looked at",
+    Reason.ANSWER_TOO_LARGE: "the answer is too large to look at",
+    Reason.ANSWER_NOT_JSON: "the answer is text but not JSON",
+    Reason.CHECK_FAILED: "the check could not be carried out",
+    Reason.NO_ANSWER: "no answer was given to the check",
+    Reason.CONDITION_NOT_MET: "the condition of the check does not hold",
+    Reason.GIVEN: "the result was given by the sender",
+    Reason.NOT_GIVEN: "the sender gave no result",
+}
+"""The sentence of each reason, in English."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutcome:
+    """The result of one check on one answer; ``code`` and ``text`` tell why and hold no value of the answer."""
+
+    name: str
+    result: CheckResult
+    code: Reason
+
+    @property
+    def text(self) -> str:
+        """The reason as a sentence."""
+        return REASON_TEXT[self.code]
+
+
+Finding = tuple[CheckResult, Reason]
+Evaluate = Callable[[object, float], CheckOutcome]
+"""``(answer, at) -> outcome`` of one compiled check; ``at`` is when the answer arrived, seconds since 1970."""
+
+_HOLDS: Finding = (PASS, Reason.HOLDS)
+_MISSING: Finding = (UNKNOWN, Reason.VALUE_MISSING)
+_NOT_A_NUMBER: Finding = (UNKNOWN, Reason.NOT_A_NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """An operand: where it is and how it is written."""
+
+    path: AnswerPath
+    number: NumberFormat = "plain"
+    time: TimeFormat = "iso8601"
+    zone: tzinfo | None = None
+
+    def nodes(self, answer: object) -> Sequence[Any]:
+        """The values found; one list found is taken as its entries."""
+        found = self.path.find(answer)
+        if len(found) == 1 and isinstance(found[0], (list, tuple)):
+            return found[0]
+        return found
+
+    def numbers(self, answer: object) -> list[Decimal | None]:
+        return [as_decimal(node, self.number) for node in self.nodes(answer)]
+
+
+class _NotSingleError(Exception):
+    def __init__(self, finding: Finding) -> None:
+        super().__init__()
+        self.finding = finding
+
+
+def compile_check(check: CheckSpec, values: Mapping[str, ValueSpec]) -> Evaluate:
+    """Prepare a check for evaluation; the result never raises.
+
+    Args:
+        check: The check.
+        values: The declared values of its step.
+    """
+    find = _COMPILERS[type(check)](check, values)
+    condition = None if check.when is None else _condition(check.when, values)
+    name = check.name
+    outcomes: dict[Finding, CheckOutcome] = {}
+
+    def evaluate(answer: object, at: float) -> CheckOutcome:
+        try:
+            if condition is not None and not condition(answer):
+                finding = (CheckResult.NOT_EVALUATED, Reason.CONDITION_NOT_MET)
+            else:
+                finding = find(answer, at)
+        except _NotSingleError as error:
+            finding = error.finding
+        except TooManyNodesError:
+            finding = (UNKNOWN, Reason.TOO_MANY_VALUES)
+        except Exception:
+            finding = (UNKNOWN, Reason.CHECK_FAILED)
+        outcome = outcomes.get(finding)
+        if outcome is None:
+            outcome = outcomes[finding] = CheckOutcome(name, *finding)
+        return outcome
+
+    return evaluate
+
+
+def evaluate_checks(evaluators: Iterable[tuple[str, Evaluate]], answer: object, at: float) -> tuple[CheckOutcome, ...]:
+    """Evaluate compiled checks ``(name, evaluate)`` on an answer, JSON text included."""
+    try:
+        answer = structured(answer)
+    except _NotSingleError as error:
+        return tuple(CheckOutcome(name, *error.finding) for name, _ in evaluators)
+    return tuple(evaluate(answer, at) for _, evaluate in evaluators)
+
+
+def structured(answer: object) -> object:
+    """JSON text as its value, numbers exactly; anything else as it is."""
+    if not isinstance(answer, (str, bytes, bytearray)):
+        return answer
+    if len(answer) > ANSWER_TEXT_LIMIT:
+        raise _NotSingleError((UNKNOWN, Reason.ANSWER_TOO_LARGE))
+    try:
+        return json.loads(answer, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        raise _NotSingleError((UNKNOWN, Reason.ANSWER_NOT_JSON)) from None
+
+
+def _reading(operand: str, values: Mapping[str, ValueSpec]) -> _Reading:
+    if operand.startswith("$"):
+        return _Reading(AnswerPath(operand))
+    value = values[operand]
+    return _Reading(value.path, value.number, value.time, value.timezone)
+
+
+def _single(reading: _Reading, answer: object) -> Any:
+    found = reading.path.find(answer)
+    if not found or found[0] is None:
+        raise _NotSingleError(_MISSING)
+    if len(found) > 1:
+        raise _NotSingleError((UNKNOWN, Reason.SEVERAL_VALUES))
+    return found[0]
+
+
+def _empty(node: Any) -> bool:
+    if node is None:
+        return True
+    if isinstance(node, str):
+        return not node.strip()
+    return isinstance(node, (list, tuple, dict)) and not node
+
+
+def _present(check: Present, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+    reading, at_least = _reading(check.value, values), check.at_least
+
+    def find(answer: object, at: float) -> Finding:
+        del at
+        filled = sum(not _empty(node) for node in reading.nodes(answer))
+        if filled >= at_least:
+            return _HOLDS
+        return FAIL, Reason.TOO_FEW if filled else Reason.ABSENT
+
+    return find
+
+
+def _equal(one: Any, form: NumberFormat, other: Any, other_form: NumberFormat, tolerance: Decimal | None) -> Finding:
+    if isinstance(one, bool) or isinstance(other, bool):
+        if not (isinstance(one, bool) and isinstance(other, bool)):
+            return UNKNOWN, Reason.NOT_COMPARABLE
+        return _HOLDS if one == other else (FAIL, Reason.DIFFERS)
+    texts = isinstance(one, str) and isinstance(other, str)
+    if texts and tolerance is None and form == other_form == "plain":
+        return _HOLDS if one == other else (FAIL, Reason.DIFFERS)
+    if isinstance(one, (list, tuple, dict)) or isinstance(other, (list, tuple, dict)):
+        return UNKNOWN, Reason.NOT_COMPARABLE
+    number, other_number = as_decimal(one, form), as_decimal(other, other_form)
+    if number is None or other_number is None:
+        return _NOT_A_NUMBER
+    apart = difference(number, other_number)
+    return _HOLDS if apart <= (tolerance or 0) else (FAIL, Reason.DIFFERS)
+
+
+def _equals(check: Equals, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+    reading = _reading(check.value, values)
+    other = None if check.to is None else _reading(check.to, values)
+    expected, tolerance = check.expected, check.tolerance
+
+    def find(answer: object, at: float) -> Finding:
+        del at
+        one = _single(reading, answer)
+        if other is None:
+            return _equal(one, reading.number, expected, "plain", tolerance)
+        return _equal(one, reading.number, _single(other, answer), other.number, tolerance)
+
+    return find
+
+
+def _sum_equals(check: SumEquals, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+    reading, parts, tolerance = _reading(check.value, values), _reading(check.of, values), check.tolerance
+
+    def find(answer: object, at: float) -> Finding:
+        del at
+        whole = as_decimal(_single(reading, answer), reading.number)
+        numbers = parts.numbers(answer)
+        known = [number for number in numbers if number is not None]
+        if whole is None or len(known) < len(numbers):
+            return _NOT_A_NUMBER
+        if difference(whole, total(known)) <= tolerance:
+            return _HOLDS
+        return (FAIL, Reason.SUM_DIFFERS) if known else _MISSING
+
+    return find
+
+
+def _count_equals(check: CountEquals, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+    entries = _reading(check.of, values)
+    reading = None if check.value is None else _reading(check.value, values)
+    fixed = check.expected
+
+    def find(answer: object, at: float) -> Finding:
+        del at
+        expected = fixed if reading is None else as_decimal(_single(reading, answer), reading.number)
+        if expected is None:
+            return _NOT_A_NUMBER
+        return _HOLDS if len(entries.nodes(answer)) == expected else (FAIL, Reason.COUNT_DIFFERS)
+
+    return find
+
+
+def _fresh_within(check: FreshWithin, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+    reading, within, skew = _reading(check.value, values), check.within, check.clock_skew
+
+    def find(answer: object, at: float) -> Finding:
+        times = [as_timestamp(node, reading.time, reading.zone) for node in reading.nodes(answer)]
+        known = [time for time in times if time is not None]
+        if not times:
+            return _MISSING
+        if known and at - min(known) > within:
+            return FAIL, Reason.TOO_OLD
+        if len(known) < len(times):
+            return UNKNOWN, Reason.NOT_A_TIME
+        return (UNKNOWN, Reason.IN_THE_FUTURE) if max(known) - at > skew else _HOLDS
+
+    return find
+
+
+def _matches(check: Matches, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+    reading, pattern = _reading(check.value, values), check.pattern
+
+    def find(answer: object, at: float) -> Finding:
+        del at
+        finding = _MISSING
+        for node in reading.nodes(answer):
+            if not isinstance(node, (str, int)) or isinstance(node, bool):
+                return UNKNOWN, Reason.NOT_TEXT
+            matched = pattern.matches(str(node))
+            if matched is False:
+                return FAIL, Reason.NO_MATCH
+            if matched is None:
+                return UNKNOWN, Reason.TEXT_TOO_LONG
+            finding = _HOLDS
+        return finding
+
+    return find
+
+
+def _in_range(check: InRange, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+    reading, low, high = _reading(check.value, values), check.minimum, check.maximum
+
+    def find(answer: object, at: float) -> Finding:
+        del at
+        finding = _MISSING
+        for number in reading.numbers(answer):
+            if number is None:
+                finding = _NOT_A_NUMBER
+            elif (low is not None and number < low) or (high is not None and number > high):
+                return FAIL, Reason.OUT_OF_RANGE
+            elif finding is _MISSING:
+                finding = _HOLDS
+        return finding
+
+    return find
+
+
+_COMPILERS: Mapping[type[CheckSpec], Callable[[Any, Mapping[str, ValueSpec]], Callable[[object, float], Finding]]] = {
+    Present: _present,
+    Equals: _equals,
+    SumEquals: _sum_equals,
+    CountEquals: _count_equals,
+    FreshWithin: _fresh_within,
+    Matches: _matches,
+    InRange: _in_range,
+}
+
+
+def _condition(when: When, values: Mapping[str, ValueSpec]) -> Callable[[object], bool]:
+    reading = _reading(when.value, values)
+
+    def holds(answer: object) -> bool:
+        nodes = reading.nodes(answer)
+        filled = [node for node in nodes if not _empty(node)]
+        if when.present is not None:
+            return bool(filled) == when.present
+        if len(filled) != 1:
+            return False
+        expected = when.not_equals if when.equals is None else when.equals
+        result, _ = _equal(filled[0], reading.number, expected, "plain", None)
+        return result is (FAIL if when.equals is None else PASS)
+
+    return holds

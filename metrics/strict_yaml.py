@@ -1,0 +1,364 @@
+"""YAML that means what it says: values that two readers would take differently are refused.
+
+YAML 1.1 reads ``no`` as false, ``12:30`` as 750, ``0644`` as 420 and ``2026-01-01`` as a date; YAML 1.2
+does not; both keep the last of two equal keys without a word. A specification that decides what counts as
+a wrong bill must not depend on that. This reader takes the common core (text, ``true``/``false``, ``null``,
+plain decimal numbers, lists and mappings with text keys) and reports everything else with its line and
+remedy. It remembers the line and the source text of every value, so that later rules can point at it.
+
+Source of the resolution rules: https://yaml.org/type/ (1.1), https://yaml.org/spec/1.2.2/#103-core-schema (1.2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["Document", "Fault", "Location", "Mark", "SpecificationError", "place_text", "read_document", "read_text"]
+
+SIZE_LIMIT_BYTES = 1 << 20
+DEPTH_LIMIT = 32
+VALUE_TEXT_LIMIT = 60  # characters of an offending value that a message repeats
+
+Location = tuple[str | int, ...]
+
+_SECRET_KEY = re.compile(r"(?i)(^|[_-])(password|passwd|secret|token|key|dsn|url|webhook|authorization|cookie)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a file.
+
+    Attributes:
+        path: The file as the user named it.
+        line: Line number from 1; 0 when the fault is of the file as a whole.
+        place: Where in the document, such as ``steps[1].timeliness.target``; empty at the top.
+        text: The whole message after the line: place, value, rule, remedy.
+    """
+
+    path: str
+    line: int
+    place: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.text}" if self.line else f"{self.path}: {self.text}"
+
+
+class SpecificationError(ValueError):
+    """One or more files cannot be used; ``faults`` has everything that is wrong with them."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a value stands and how it is written there (``None`` for lists and mappings)."""
+
+    line: int
+    source: str | None
+
+
+@dataclass(slots=True)
+class Document:
+    """A file's value, the mark of everything in it, and what was wrong with the YAML itself."""
+
+    path: str
+    value: Any = None
+    marks: dict[Location, Mark] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    spoilt: set[Location] = field(default_factory=set)
+    readable: bool = False  # the YAML could be read to its end: ``value`` is worth validating
+
+    def line(self, location: Location) -> int:
+        """The line of ``location`` or of the nearest thing around it."""
+        for length in range(len(location), -1, -1):
+            mark = self.marks.get(location[:length])
+            if mark is not None:
+                return mark.line
+        return 0
+
+    def source(self, location: Location) -> str | None:
+        """The value at ``location`` as it is written in the file, shortened; ``None`` for lists and mappings."""
+        mark = self.marks.get(location)
+        return None if mark is None else mark.source
+
+    def fault(self, location: Location, rule: str, *, line: int | None = None, source: str | None = None) -> None:
+        """Add a fault at ``location``: ``place='source' rule`` or ``place rule`` when there is no source."""
+        place = place_text(location)
+        secret = bool(location) and _SECRET_KEY.search(str(location[-1])) is not None
+        shown = "" if source is None else f"='{'***' if secret else _shortened(source)}'"
+        text = f"{place}{shown} {rule}".strip()
+        self.faults.append(Fault(self.path, self.line(location) if line is None else line, place, text))
+
+    def spoils(self, location: Location) -> bool:
+        """Whether the YAML at ``location`` or around it was refused, so that later rules would only repeat it."""
+        return any(location[:length] in self.spoilt for length in range(len(location) + 1))
+
+
+def place_text(location: Location) -> str:
+    """Write a location as people do: ``('steps', 1, 'name')`` becomes ``steps[1].name``."""
+    parts: list[str] = []
+    for part in location:
+        if isinstance(part, int):
+            parts.append(f"[{part}]")
+        else:
+            parts.append(f".{part}" if parts else part)
+    return "".join(parts)
+
+
+def read_document(path: Path, shown: str | None = None) -> Document:
+    """Read a YAML file; what is wrong is in ``faults``, nothing is raised.
+
+    Args:
+        path: The file.
+        shown: How messages name the file; the path itself by default.
+    """
+    document = Document(str(path) if shown is None else shown)
+    try:
+        with path.open("rb") as file:
+            data = file.read(SIZE_LIMIT_BYTES + 1)
+    except OSError as error:
+        document.fault((), f"cannot be read ({error.strerror}); check the path and its permissions")
+        return document
+    if len(data) > SIZE_LIMIT_BYTES:
+        document.fault((), f"is larger than {SIZE_LIMIT_BYTES} bytes; split it")
+        return document
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        document.fault((), f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8", line=line)
+        return document
+    return read_text(text, document.path)
+
+
+def read_text(text: str, path: str) -> Document:
+    """Read YAML from ``text``; ``path`` is how messages name it."""
+    document = Document(path)
+    if _refuse_characters(text, document):
+        return document
+    loader = yaml.SafeLoader(text)
+    try:
+        document.readable = _Reader(loader, document).read()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        document.fault((), _syntax_rule(text, error, mark), line=mark.line + 1 if mark else 0)
+    except yaml.YAMLError as error:
+        document.fault((), f"is not YAML ({' '.join(str(error).split())}); correct the syntax")
+    finally:
+        loader.dispose()
+    return document
+
+
+_FORBIDDEN_CHARACTERS = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+
+
+def _refuse_characters(text: str, document: Document) -> bool:
+    """Refuse what an editor does not show: control, zero-width and direction-changing characters."""
+    lines_seen: set[int] = set()
+    for found in _FORBIDDEN_CHARACTERS.finditer(text):
+        line = text.count("\n", 0, found.start()) + 1
+        if line not in lines_seen:
+            lines_seen.add(line)
+            document.fault((), f"has the invisible character U+{ord(found[0]):04X}; delete it", line=line)
+        if len(lines_seen) >= 20:
+            break
+    return bool(lines_seen)
+
+
+def _syntax_rule(text: str, error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> str:
+    lines = text.splitlines()
+    written = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    if "\t" in written[: len(written) - len(written.lstrip())] or "'\\t'" in (error.problem or ""):
+        return "is indented with a tab; use spaces"
+    before = lines[mark.line - 1] if mark is not None and 0 < mark.line <= len(lines) else ""
+    if any("：" in line and ": " not in line for line in (before, written)):
+        return "has a full-width colon '：'; write ': ' (colon and space)"
+    problem = " ".join((error.problem or "it cannot be read").split())
+    return f"is not YAML ({problem}); correct the syntax on this line or just before it"
+
+
+_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_REAL = re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]+|[-+]?(0|[1-9][0-9]*)\.")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_OLD_BOOLEANS = {"y": True, "yes": True, "on": True, "n": False, "no": False, "off": False}
+
+_SURPRISES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"),
+        "is a base-60 number in YAML 1.1; quote it, or write seconds, e.g. 90s",
+    ),
+    (
+        re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?"),
+        'is a date in YAML 1.1 and text in 1.2; quote it, e.g. "2026-01-31"',
+    ),
+    (
+        re.compile(r"[-+]?0[0-9_]+"),
+        "has a leading zero: an octal number in YAML 1.1; quote it, or drop the zero",
+    ),
+    (
+        re.compile(r"[-+]?0(x[0-9a-fA-F_]+|o[0-7]+|b[01_]+)"),
+        "is not a decimal number; write it in decimal, or quote it",
+    ),
+    (
+        re.compile(r"[-+]?[0-9]+[0-9_]*_[0-9_]*(\.[0-9_]*)?|[-+]?[0-9]+\.[0-9]*_[0-9_]*"),
+        "has an underscore: a number in YAML 1.1 and text in 1.2; drop the underscore, or quote it",
+    ),
+    (
+        re.compile(r"[-+]?0[0-9]+\.[0-9]*"),
+        "has a leading zero; drop the zero, or quote it",
+    ),
+    (
+        re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"),
+        "is a number in YAML 1.2 and text in 1.1; write it without an exponent, or quote it",
+    ),
+    (
+        re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+        "is not a finite number; write a number",
+    ),
+    (re.compile(r"=|<<"), "has a special meaning in YAML 1.1; quote it"),
+)
+
+
+class _Reader:
+    """Builds a document from the events of the YAML parser; recoverable faults do not stop it."""
+
+    def __init__(self, loader: yaml.SafeLoader, document: Document) -> None:
+        self._next: Callable[[], Any] = loader.get_event
+        self._check: Callable[..., bool] = loader.check_event
+        self._document = document
+
+    def read(self) -> bool:
+        self._next()  # stream start
+        if self._check(yaml.StreamEndEvent):
+            self._document.fault((), "is empty; start from a template: cxgauge init --list", line=1)
+            return False
+        start = self._next()
+        if start.version or start.tags:
+            self._spoil((), "has a %YAML or %TAG directive; delete it", start)
+        self._document.value = self._node((), 0)
+        self._next()  # document end
+        if not self._check(yaml.StreamEndEvent):
+            event = self._next()
+            self._document.fault((), "has a second document; one file holds one document", line=_line(event))
+        return True
+
+    def _spoil(self, location: Location, rule: str, event: Any, source: str | None = None) -> None:
+        self._document.fault(location, rule, line=_line(event), source=source)
+        self._document.spoilt.add(location)
+
+    def _node(self, location: Location, depth: int) -> Any:
+        event = self._next()
+        if isinstance(event, yaml.AliasEvent):
+            self._document.marks[location] = Mark(_line(event), None)
+            self._spoil(location, "is an alias; write the value out", event, f"*{event.anchor}")
+            return None
+        if event.anchor is not None:
+            self._spoil(location, "has an anchor; write values out where they are used", event, f"&{event.anchor}")
+        if event.tag is not None and not (isinstance(event, yaml.ScalarEvent) and event.tag == "!"):
+            self._spoil(location, "has a YAML tag; delete it", event, event.tag)
+        if depth > DEPTH_LIMIT:
+            raise yaml.MarkedYAMLError(problem=f"nested deeper than {DEPTH_LIMIT}", problem_mark=event.start_mark)
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(location, event)
+        self._document.marks[location] = Mark(_line(event), None)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return list(self._items(location, depth))
+        return self._mapping(location, depth)
+
+    def _items(self, location: Location, depth: int) -> Iterator[Any]:
+        position = 0
+        while not self._check(yaml.SequenceEndEvent):
+            yield self._node((*location, position), depth + 1)
+            position += 1
+        self._next()
+
+    def _mapping(self, location: Location, depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        while not self._check(yaml.MappingEndEvent):
+            key, line = self._key(location)
+            if key in result:
+                first = self._document.marks[(*location, key)].line
+                self._document.fault((*location, key), f"is given twice (first on line {first}); keep one", line=line)
+                scratch = Document(self._document.path)
+                self._document, kept = scratch, self._document
+                self._node((*location, key), depth + 1)
+                self._document = kept
+                kept.faults.extend(scratch.faults)
+                continue
+            result[key] = self._node((*location, key), depth + 1)
+            mark = self._document.marks[(*location, key)]
+            self._document.marks[(*location, key)] = Mark(line, mark.source)
+        self._next()
+        return result
+
+    def _key(self, location: Location) -> tuple[str, int]:
+        event = self._next()
+        if not isinstance(event, yaml.ScalarEvent):
+            problem = "a key must be text; put it in quotes or on a line of its own"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        key: str = event.value
+        if event.anchor is not None or event.tag is not None:
+            self._spoil((*location, key), "has an anchor or tag on its key; delete it", event)
+        if event.style is None:
+            value, rule = _resolve(key)
+            if rule is not None or not isinstance(value, str):
+                reason = rule or f'is a key that YAML does not read as text; quote it: "{key}"'
+                self._spoil((*location, key), reason, event)
+        return key, _line(event)
+
+    def _scalar(self, location: Location, event: yaml.ScalarEvent) -> Any:
+        text: str = event.value
+        self._document.marks[location] = Mark(_line(event), text)
+        if event.style is not None:
+            return text
+        value, rule = _resolve(text)
+        if rule is not None:
+            self._spoil(location, rule, event, text)
+        return value
+
+
+def _resolve(text: str) -> tuple[Any, str | None]:
+    """The value of a plain scalar, and the rule it breaks, if any."""
+    if text in _WORDS:
+        return _WORDS[text], None
+    meant = _OLD_BOOLEANS.get(text.lower())
+    if meant is not None:
+        remedy = f'write {str(meant).lower()}, or quote it: "{text}"'
+        return meant, f"is a boolean in YAML 1.1 and text in 1.2; {remedy}"
+    rule = next((rule for pattern, rule in _SURPRISES if pattern.fullmatch(text)), None)
+    return (text, rule) if rule is not None else _resolve_number(text)
+
+
+def _resolve_number(text: str) -> tuple[Any, str | None]:
+    if _NUMBER.fullmatch(text):
+        return (int(text), None) if len(text) <= 18 else (text, "has more digits than programs agree on; quote it")
+    if _REAL.fullmatch(text):
+        value = float(text)
+        exact = Decimal(repr(value)) == Decimal(text)
+        return (value, None) if exact else (text, "has more digits than a number keeps; quote it")
+    return text, None
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _shortened(source: str) -> str:
+    flat = source.replace("\n", "\\n")
+    return flat if len(flat) <= VALUE_TEXT_LIMIT else flat[: VALUE_TEXT_LIMIT - 1] + "…"
