@@ -1,0 +1,191 @@
+"""Figures as values: what reports, pages and exports show, computed once in :mod:`.figures`.
+
+Durations are seconds, ratios are 0–1, times are seconds since 1970 UTC. A figure that cannot be given is
+``None`` and its ``reason`` says why. The field names are those of the JSON report; see
+docs/reference/report.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = [
+    "Budget",
+    "ChangeFigure",
+    "ChangeStatus",
+    "CheckFigures",
+    "Comparison",
+    "DataQuality",
+    "Estimate",
+    "FlowFigures",
+    "Period",
+    "StepFigures",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A span of time, ``end`` not included."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95 % interval.
+
+    Attributes:
+        value: The figure; ``None`` when there is none.
+        low: Lower end of the interval; ``None`` when there are too few observations for one.
+        high: Upper end.
+        observations: Observations behind it.
+        reason: Why value or interval is missing; empty when neither is.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    observations: int
+    reason: str = ""
+
+
+class ChangeStatus(StrEnum):
+    """What the comparison of one figure with another period says."""
+
+    WORSE = "worse"
+    BETTER = "better"
+    NO_EVIDENCE = "no_evidence"  # not proof of equality: see ``detectable``
+    UNCLEAR = "unclear"  # beyond its own interval, but not beyond what all comparisons together allow
+    TOO_FEW = "too_few"  # too few observations to say anything
+    NOT_COMPARED = "not_compared"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFigure:
+    """The change of one figure against the compared period.
+
+    ``change``, ``low``, ``high`` and ``detectable`` are relative for durations (0.19 = +19 %) and differences of
+    ratios for rates (0.01 = one percentage point). ``detectable`` is the smallest worsening that would have been
+    called evidence in four of five such comparisons.
+    """
+
+    status: ChangeStatus
+    before: float | None = None
+    after: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    detectable: float | None = None
+    observations_before: int = 0
+    observations: int = 0
+    blocks: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The error budget of a period: how many answers may be bad before the objective is missed.
+
+    ``left`` is the share of the budget not used, 1 when untouched, negative when overspent.
+    """
+
+    objective: float
+    allowed: float
+    used: int
+    left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFigures:
+    """One accuracy check: how often it failed among the answers it could judge."""
+
+    check: str
+    passed: int
+    failed: int
+    unknown: int
+    failure_rate: Estimate
+    change: ChangeFigure
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """One step, over all dimensions.
+
+    ``observations`` counts all of them; ``answered`` those that got an answer, which the percentiles describe.
+    ``simulated`` counts demonstration data among the observations.
+    """
+
+    step: str
+    observations: int
+    answered: int
+    simulated: int
+    p50: Estimate
+    p95: Estimate
+    p99: Estimate
+    mean_seconds: float | None
+    good: int
+    good_rate: Estimate
+    budget: Budget
+    target_seconds: float
+    verdicts: dict[str, int]
+    checks: tuple[CheckFigures, ...]
+    volume_before: int | None
+    p50_change: ChangeFigure
+    p95_change: ChangeFigure
+    p99_change: ChangeFigure
+    good_rate_change: ChangeFigure
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the period is compared with. ``notes`` are codes of what makes the comparison weaker than it looks."""
+
+    kind: str
+    period: Period
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataQuality:
+    """How far the data can be trusted.
+
+    ``windows`` is how many windows the period has so far, ``windows_with_data`` in how many of them there was any
+    observation; ``first`` and ``last`` bound them. ``gaps`` are the longest spans without data, as
+    ``(start, end)``. ``probe_observations`` are left out of all figures. ``unusable_durations`` were answered but
+    had no usable duration, so they are in the rates and not in the percentiles.
+    """
+
+    windows: int
+    windows_with_data: int
+    first: float | None
+    last: float | None
+    gaps: tuple[tuple[float, float], ...]
+    observations: int
+    simulated: int
+    probe_observations: int
+    unusable_durations: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFigures:
+    """All figures of one flow in one period. ``comparisons`` is how many changes were judged together."""
+
+    flow: str
+    period: Period
+    compared: Comparison | None
+    observations: int
+    good: int
+    good_rate: Estimate
+    budget: Budget
+    good_rate_change: ChangeFigure
+    verdicts: dict[str, int]
+    steps: tuple[StepFigures, ...]
+    quality: DataQuality
+    comparisons: int
