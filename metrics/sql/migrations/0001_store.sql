@@ -1,0 +1,600 @@
+-- The store. Runs with search_path = <schema>, public; every name below is made in <schema>.
+
+-- What is measured ------------------------------------------------------------------------------------------------
+
+CREATE TABLE series (
+    series_id  int  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    flow       text NOT NULL,
+    step       text NOT NULL,
+    dimensions jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (flow, step, dimensions)
+);
+COMMENT ON TABLE series IS 'A flow''s step with its dimension values; never deleted, because rollups point here.';
+
+CREATE TABLE checks (
+    flow       text NOT NULL,
+    step       text NOT NULL,
+    position   int2 NOT NULL CHECK (position BETWEEN 0 AND 31),
+    name       text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (flow, step, position),
+    UNIQUE (flow, step, name)
+);
+COMMENT ON TABLE checks IS 'Position of each check in observations.checks and rollups.checks; never used again for another check.';
+
+-- Widest columns first: no padding between them. No unique index (exactly once comes from resume_points), no index by
+-- series (reads by series are served by the rollups).
+CREATE TABLE observations (
+    observed_at      timestamptz NOT NULL,
+    duration_seconds float8 NOT NULL,
+    checks           int8 NOT NULL,
+    span_id          int8,
+    series_id        int  NOT NULL,
+    verdict          int2 NOT NULL,
+    source           int2 NOT NULL,
+    flow_instance    uuid,
+    customer         uuid,
+    trace_id         uuid
+);
+COMMENT ON COLUMN observations.observed_at IS 'When the answer had arrived.';
+COMMENT ON COLUMN observations.duration_seconds IS 'NaN if the sender gave no usable duration.';
+COMMENT ON COLUMN observations.checks IS 'Two bits a check at its position: 0 not evaluated, 1 passed, 2 failed, 3 unknown.';
+COMMENT ON COLUMN observations.verdict IS '0 good, 1 slow, 2 stale, 3 incomplete, 4 wrong, 5 abandoned, 6 timeout, 7 error.';
+COMMENT ON COLUMN observations.source IS '0 recorder, 1 otlp, 2 beacon, 3 probe, 4 import, 5 simulated.';
+COMMENT ON COLUMN observations.customer IS 'Keyed token (HMAC), never an identity.';
+CREATE INDEX observations_observed_at ON observations USING brin (observed_at) WITH (pages_per_range = 32, autosummarize = on);
+
+CREATE TABLE window_rollups (
+    window_start   timestamptz NOT NULL,
+    sum_seconds    float8 NOT NULL,
+    sum_log        float8 NOT NULL,
+    sum_log_sq     float8 NOT NULL,
+    min_seconds    float8 NOT NULL,
+    max_seconds    float8 NOT NULL,
+    series_id      int  NOT NULL,
+    answered       int  NOT NULL,
+    good           int  NOT NULL,
+    slow           int  NOT NULL,
+    stale          int  NOT NULL,
+    incomplete     int  NOT NULL,
+    wrong          int  NOT NULL,
+    abandoned      int  NOT NULL,
+    timeout        int  NOT NULL,
+    error          int  NOT NULL,
+    window_seconds int2 NOT NULL,
+    origin         int2 NOT NULL,
+    rolled         bool NOT NULL DEFAULT false,
+    buckets        int2[] NOT NULL,
+    bucket_counts  int[]  NOT NULL,
+    checks         int[]  NOT NULL
+);
+COMMENT ON TABLE window_rollups IS 'Appended by the writer, several rows a key; added up into one row once the window has closed.';
+COMMENT ON COLUMN window_rollups.answered IS 'Observations with an answer and a usable duration: what the sums and the sketch describe.';
+COMMENT ON COLUMN window_rollups.origin IS '0 customer, 1 probe, 2 simulated.';
+COMMENT ON COLUMN window_rollups.rolled IS 'Whether this row is already contained in hour_rollups.';
+COMMENT ON COLUMN window_rollups.buckets IS 'Sketch: bucket b holds durations in (1.02^(b-1), 1.02^b] seconds; ascending.';
+COMMENT ON COLUMN window_rollups.checks IS 'Three numbers a check position: passed, failed, unknown.';
+CREATE INDEX window_rollups_series ON window_rollups (series_id, window_start);
+CREATE INDEX window_rollups_window ON window_rollups USING brin (window_start) WITH (pages_per_range = 16, autosummarize = on);
+CREATE INDEX window_rollups_fresh ON window_rollups (window_start, series_id) WHERE NOT rolled;
+
+CREATE TABLE hour_rollups (
+    window_start   timestamptz NOT NULL,
+    sum_seconds    float8 NOT NULL,
+    sum_log        float8 NOT NULL,
+    sum_log_sq     float8 NOT NULL,
+    min_seconds    float8 NOT NULL,
+    max_seconds    float8 NOT NULL,
+    series_id      int  NOT NULL,
+    answered       int  NOT NULL,
+    good           int  NOT NULL,
+    slow           int  NOT NULL,
+    stale          int  NOT NULL,
+    incomplete     int  NOT NULL,
+    wrong          int  NOT NULL,
+    abandoned      int  NOT NULL,
+    timeout        int  NOT NULL,
+    error          int  NOT NULL,
+    window_seconds int2 NOT NULL,
+    origin         int2 NOT NULL,
+    buckets        int2[] NOT NULL,
+    bucket_counts  int[]  NOT NULL,
+    checks         int[]  NOT NULL,
+    PRIMARY KEY (series_id, window_start, origin)
+);
+COMMENT ON TABLE hour_rollups IS 'Sum of the window_rollups that have rolled = true, by hour; kept longer than they.';
+CREATE INDEX hour_rollups_window ON hour_rollups (window_start);
+
+-- How far things are ----------------------------------------------------------------------------------------------
+
+CREATE TABLE resume_points (
+    source        text PRIMARY KEY,
+    segment       int8 NOT NULL,
+    byte_offset   int8 NOT NULL,
+    observations  int8 NOT NULL DEFAULT 0,
+    updated_at    timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE resume_points IS 'How far each spool has been written; advanced in the transaction that writes the observations.';
+
+CREATE TABLE evaluation_progress (
+    name       text PRIMARY KEY,
+    through    timestamptz NOT NULL,
+    details    jsonb NOT NULL DEFAULT '{}',
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE detector_state (
+    name       text PRIMARY KEY,
+    through    timestamptz NOT NULL,
+    state      bytea NOT NULL,
+    settings   jsonb NOT NULL DEFAULT '{}',
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON COLUMN detector_state.through IS 'The state contains every window that ended at or before this.';
+
+-- What is normal, and what is not ---------------------------------------------------------------------------------
+
+CREATE TABLE baselines (
+    baseline_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name            text NOT NULL,
+    flow            text,
+    step            text,
+    learned_at      timestamptz NOT NULL,
+    history_from    timestamptz NOT NULL,
+    history_through timestamptz NOT NULL,
+    profile         bytea NOT NULL,
+    details         jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX baselines_newest ON baselines (name, learned_at DESC);
+
+CREATE TABLE alerts (
+    alert_id        text PRIMARY KEY,
+    state           text NOT NULL CHECK (state IN ('pending', 'firing', 'resolved')),
+    severity        text NOT NULL,
+    kind            text NOT NULL,
+    flow            text NOT NULL,
+    step            text,
+    dimensions      jsonb NOT NULL DEFAULT '{}',
+    check_name      text,
+    opened_at       timestamptz NOT NULL,
+    started_at      timestamptz NOT NULL,
+    fired_at        timestamptz,
+    resolved_at     timestamptz,
+    resolution      text,
+    acknowledged_at timestamptz,
+    acknowledged_by text,
+    assignee        text,
+    document        jsonb NOT NULL,
+    updated_at      timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON COLUMN alerts.document IS 'The whole alert; the columns repeat what queries ask for.';
+CREATE INDEX alerts_opened ON alerts (opened_at);
+CREATE INDEX alerts_unresolved ON alerts (opened_at) WHERE state <> 'resolved';
+
+CREATE TABLE deviations (
+    deviation_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind                text NOT NULL,
+    flow                text NOT NULL,
+    step                text,
+    dimensions          jsonb NOT NULL DEFAULT '{}',
+    check_name          text,
+    detected_at         timestamptz NOT NULL,
+    started_at          timestamptz NOT NULL,
+    started_low         timestamptz NOT NULL,
+    started_high        timestamptz NOT NULL,
+    effect              float8 NOT NULL,
+    effect_low          float8 NOT NULL,
+    effect_high         float8 NOT NULL,
+    before              float8 NOT NULL,
+    after               float8 NOT NULL,
+    observations        int8 NOT NULL,
+    observations_before int8 NOT NULL,
+    evidence            jsonb NOT NULL DEFAULT '{}',
+    details             jsonb NOT NULL DEFAULT '{}',
+    alert_id            text REFERENCES alerts,
+    created_at          timestamptz NOT NULL DEFAULT now(),
+    UNIQUE NULLS NOT DISTINCT (kind, flow, step, dimensions, check_name, detected_at)
+);
+CREATE INDEX deviations_detected ON deviations (detected_at);
+CREATE INDEX deviations_alert ON deviations (alert_id) WHERE alert_id IS NOT NULL;
+
+CREATE TABLE alert_transitions (
+    alert_id text NOT NULL REFERENCES alerts,
+    sequence int  NOT NULL,
+    kind     text NOT NULL,
+    at       timestamptz NOT NULL,
+    actor    text NOT NULL DEFAULT '',
+    note     text NOT NULL DEFAULT '',
+    details  jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (alert_id, sequence)
+);
+COMMENT ON COLUMN alert_transitions.actor IS 'Who did it; empty when the evaluator did.';
+CREATE INDEX alert_transitions_at ON alert_transitions (at);
+
+CREATE TABLE silences (
+    silence_id text PRIMARY KEY,
+    starts_at  timestamptz NOT NULL,
+    ends_at    timestamptz NOT NULL,
+    author     text NOT NULL,
+    comment    text NOT NULL DEFAULT '',
+    document   jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX silences_span ON silences (ends_at, starts_at);
+
+CREATE TABLE deliveries (
+    delivery_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    alert_id        text NOT NULL,
+    sequence        int  NOT NULL,
+    notifier        text NOT NULL,
+    state           text NOT NULL CHECK (state IN ('waiting', 'delivered', 'failed')),
+    attempts        int  NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz,
+    delivered_at    timestamptz,
+    last_error      text,
+    message         jsonb NOT NULL DEFAULT '{}',
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (alert_id, sequence, notifier),
+    FOREIGN KEY (alert_id, sequence) REFERENCES alert_transitions
+);
+CREATE INDEX deliveries_waiting ON deliveries (next_attempt_at) WHERE state = 'waiting';
+
+CREATE TABLE events (
+    event_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL,
+    ended_at   timestamptz,
+    kind       text NOT NULL,
+    flow       text,
+    step       text,
+    title      text NOT NULL,
+    details    jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE events IS 'Deployments, configuration changes, maintenance: what may coincide with a deviation.';
+CREATE INDEX events_at ON events (at);
+
+CREATE TABLE audit (
+    audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at       timestamptz NOT NULL DEFAULT now(),
+    actor    text NOT NULL,
+    action   text NOT NULL,
+    subject  text NOT NULL DEFAULT '',
+    details  jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX audit_at ON audit (at);
+
+-- The sketch, for SQL ---------------------------------------------------------------------------------------------
+-- Function bodies are in the SQL standard's form: names are bound when the function is made, whatever search_path says.
+
+CREATE FUNCTION bucket_seconds(bucket int) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT exp(bucket * ln(1.02::float8)) * (2 / 2.02::float8);
+END;
+COMMENT ON FUNCTION bucket_seconds IS 'The duration that stands for a bucket, within 1 % of every duration in it.';
+
+CREATE TYPE sketch AS (buckets int2[], counts int8[]);
+
+CREATE FUNCTION sketch_append(state sketch, buckets int2[], counts int[]) RETURNS sketch LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT ROW((state).buckets || buckets, (state).counts || counts::int8[])::sketch;
+END;
+
+CREATE FUNCTION sketch_union(state sketch) RETURNS sketch LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT ROW(array_agg(cell.bucket ORDER BY cell.bucket), array_agg(cell.amount ORDER BY cell.bucket))::sketch
+    FROM (
+        SELECT entry.bucket, sum(entry.amount)::int8 AS amount
+        FROM unnest((state).buckets, (state).counts) AS entry (bucket, amount)
+        GROUP BY entry.bucket
+    ) AS cell;
+END;
+
+CREATE AGGREGATE sketch_merge(buckets int2[], counts int[]) (
+    SFUNC = sketch_append, STYPE = sketch, FINALFUNC = sketch_union, INITCOND = '("{}","{}")', PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE sketch_merge(int2[], int[]) IS 'Adds up sketches, for up to a few thousand rows; quantiles() is faster.';
+
+CREATE FUNCTION sketch_quantile(state sketch, q float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT low + (high - low) * (((total - 1) * q) - floor((total - 1) * q))
+    FROM (
+        SELECT
+            bucket_seconds(min(bucket) FILTER (WHERE ends > floor((total - 1) * q))) AS low,
+            bucket_seconds(min(bucket) FILTER (WHERE ends > ceil((total - 1) * q))) AS high,
+            max(total) AS total
+        FROM (
+            SELECT
+                entry.bucket,
+                (sum(entry.amount) OVER (ORDER BY entry.bucket))::float8 AS ends,
+                (sum(entry.amount) OVER ())::float8 AS total
+            FROM unnest((state).buckets, (state).counts) AS entry (bucket, amount)
+        ) AS running
+    ) AS ranks;
+END;
+
+-- Questions of any span, answered from rollups --------------------------------------------------------------------
+
+CREATE FUNCTION rollup_rows(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE (
+    window_start timestamptz, series_id int, step text, dimensions jsonb, origin int2, answered int, sum_seconds float8,
+    sum_log float8, sum_log_sq float8, min_seconds float8, max_seconds float8, good int, slow int, stale int,
+    incomplete int, wrong int, abandoned int, timeout int, error int, buckets int2[], bucket_counts int[], checks int[]
+) LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    -- Whole hours come from hour_rollups and what is not yet in them; the span's edges from windows.
+    SELECT r.window_start, s.series_id, s.step, s.dimensions, r.origin, r.answered, r.sum_seconds,
+        r.sum_log, r.sum_log_sq, r.min_seconds, r.max_seconds, r.good, r.slow, r.stale,
+        r.incomplete, r.wrong, r.abandoned, r.timeout, r.error, r.buckets, r.bucket_counts, r.checks
+    FROM series AS s JOIN hour_rollups AS r ON r.series_id = s.series_id
+    WHERE s.flow = flow_name AND (step_name IS NULL OR s.step = step_name) AND s.dimensions @> dimension_filter
+        AND r.origin <> 1
+        AND r.window_start >= date_trunc('hour', from_time + interval '1 hour' - interval '1 microsecond', 'UTC')
+        AND r.window_start < date_trunc('hour', to_time, 'UTC')
+    UNION ALL
+    SELECT r.window_start, s.series_id, s.step, s.dimensions, r.origin, r.answered, r.sum_seconds,
+        r.sum_log, r.sum_log_sq, r.min_seconds, r.max_seconds, r.good, r.slow, r.stale,
+        r.incomplete, r.wrong, r.abandoned, r.timeout, r.error, r.buckets, r.bucket_counts, r.checks
+    FROM series AS s JOIN window_rollups AS r ON r.series_id = s.series_id
+    WHERE s.flow = flow_name AND (step_name IS NULL OR s.step = step_name) AND s.dimensions @> dimension_filter
+        AND r.origin <> 1 AND NOT r.rolled
+        AND r.window_start >= date_trunc('hour', from_time + interval '1 hour' - interval '1 microsecond', 'UTC')
+        AND r.window_start < date_trunc('hour', to_time, 'UTC')
+    UNION ALL
+    SELECT r.window_start, s.series_id, s.step, s.dimensions, r.origin, r.answered, r.sum_seconds,
+        r.sum_log, r.sum_log_sq, r.min_seconds, r.max_seconds, r.good, r.slow, r.stale,
+        r.incomplete, r.wrong, r.abandoned, r.timeout, r.error, r.buckets, r.bucket_counts, r.checks
+    FROM series AS s JOIN window_rollups AS r ON r.series_id = s.series_id
+    WHERE s.flow = flow_name AND (step_name IS NULL OR s.step = step_name) AND s.dimensions @> dimension_filter
+        AND r.origin <> 1
+        AND r.window_start >= from_time
+        AND r.window_start
+            < least(date_trunc('hour', from_time + interval '1 hour' - interval '1 microsecond', 'UTC'), to_time)
+    UNION ALL
+    SELECT r.window_start, s.series_id, s.step, s.dimensions, r.origin, r.answered, r.sum_seconds,
+        r.sum_log, r.sum_log_sq, r.min_seconds, r.max_seconds, r.good, r.slow, r.stale,
+        r.incomplete, r.wrong, r.abandoned, r.timeout, r.error, r.buckets, r.bucket_counts, r.checks
+    FROM series AS s JOIN window_rollups AS r ON r.series_id = s.series_id
+    WHERE s.flow = flow_name AND (step_name IS NULL OR s.step = step_name) AND s.dimensions @> dimension_filter
+        AND r.origin <> 1
+        AND r.window_start >= greatest(
+            date_trunc('hour', to_time, 'UTC'),
+            date_trunc('hour', from_time + interval '1 hour' - interval '1 microsecond', 'UTC')
+        )
+        AND r.window_start < to_time;
+END;
+COMMENT ON FUNCTION rollup_rows IS 'Rows to add up for a span, probes left out; step_name NULL takes all steps of the flow.';
+
+CREATE FUNCTION window_rows(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE (
+    window_start timestamptz, series_id int, step text, dimensions jsonb, origin int2, answered int, sum_seconds float8,
+    sum_log float8, sum_log_sq float8, min_seconds float8, max_seconds float8, good int, slow int, stale int,
+    incomplete int, wrong int, abandoned int, timeout int, error int, buckets int2[], bucket_counts int[], checks int[]
+) LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT r.window_start, s.series_id, s.step, s.dimensions, r.origin, r.answered, r.sum_seconds,
+        r.sum_log, r.sum_log_sq, r.min_seconds, r.max_seconds, r.good, r.slow, r.stale,
+        r.incomplete, r.wrong, r.abandoned, r.timeout, r.error, r.buckets, r.bucket_counts, r.checks
+    FROM series AS s JOIN window_rollups AS r ON r.series_id = s.series_id
+    WHERE s.flow = flow_name AND (step_name IS NULL OR s.step = step_name) AND s.dimensions @> dimension_filter
+        AND r.origin <> 1 AND r.window_start >= from_time AND r.window_start < to_time;
+END;
+COMMENT ON FUNCTION window_rows IS 'As rollup_rows, but windows only: for time series finer than an hour.';
+
+CREATE FUNCTION quantiles(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, qs float8[],
+    dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE (q float8, seconds float8) LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH cells AS (
+        SELECT entry.bucket, sum(entry.amount) AS amount
+        FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r,
+            unnest(r.buckets, r.bucket_counts) AS entry (bucket, amount)
+        GROUP BY entry.bucket
+    ), running AS (
+        SELECT
+            cells.bucket,
+            (sum(cells.amount) OVER (ORDER BY cells.bucket))::float8 AS ends,
+            (sum(cells.amount) OVER ())::float8 AS total
+        FROM cells
+    ), ranks AS (
+        SELECT
+            wanted.q,
+            bucket_seconds(min(running.bucket) FILTER (WHERE ends > floor((total - 1) * wanted.q))) AS low,
+            bucket_seconds(min(running.bucket) FILTER (WHERE ends > ceil((total - 1) * wanted.q))) AS high,
+            max(total) AS total
+        FROM unnest(qs) AS wanted (q) LEFT JOIN running ON true
+        GROUP BY wanted.q
+    )
+    SELECT ranks.q, low + (high - low) * (((total - 1) * ranks.q) - floor((total - 1) * ranks.q)) FROM ranks ORDER BY ranks.q;
+END;
+COMMENT ON FUNCTION quantiles IS 'Quantiles of answered durations in seconds, within 1 % of percentile_cont on the observations.';
+
+CREATE FUNCTION quantile(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, q float8,
+    dimension_filter jsonb DEFAULT '{}'
+) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT found.seconds FROM quantiles(flow_name, step_name, from_time, to_time, ARRAY[q], dimension_filter) AS found;
+END;
+
+CREATE FUNCTION step_summary(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE (
+    observations int8, answered int8, good_answer_ratio float8, answered_ratio float8, mean_seconds float8,
+    p50_seconds float8, p95_seconds float8, p99_seconds float8, good int8, slow int8, stale int8, incomplete int8,
+    wrong int8, abandoned int8, timeout int8, error int8, simulated bool
+) LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH added AS (
+        SELECT
+            sum(r.good + r.slow + r.stale + r.incomplete + r.wrong + r.abandoned + r.timeout + r.error)::int8 AS observations,
+            sum(r.answered)::int8 AS answered, sum(r.sum_seconds) AS sum_seconds,
+            sum(r.good)::int8 AS good, sum(r.slow)::int8 AS slow, sum(r.stale)::int8 AS stale,
+            sum(r.incomplete)::int8 AS incomplete, sum(r.wrong)::int8 AS wrong, sum(r.abandoned)::int8 AS abandoned,
+            sum(r.timeout)::int8 AS timeout, sum(r.error)::int8 AS error, bool_or(r.origin = 2) AS simulated
+        FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r
+    ), found AS (
+        SELECT array_agg(quantiles.seconds ORDER BY quantiles.q) AS seconds
+        FROM quantiles(flow_name, step_name, from_time, to_time, ARRAY[0.5, 0.95, 0.99], dimension_filter)
+    )
+    SELECT
+        coalesce(added.observations, 0), coalesce(added.answered, 0),
+        added.good / nullif(added.observations, 0)::float8,
+        1 - (added.abandoned + added.timeout + added.error) / nullif(added.observations, 0)::float8,
+        added.sum_seconds / nullif(added.answered, 0), found.seconds[1], found.seconds[2], found.seconds[3],
+        coalesce(added.good, 0), coalesce(added.slow, 0), coalesce(added.stale, 0), coalesce(added.incomplete, 0),
+        coalesce(added.wrong, 0), coalesce(added.abandoned, 0), coalesce(added.timeout, 0), coalesce(added.error, 0),
+        coalesce(added.simulated, false)
+    FROM added, found;
+END;
+
+CREATE FUNCTION good_answer_ratio(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, dimension_filter jsonb DEFAULT '{}'
+) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT sum(r.good)
+        / nullif(sum(r.good + r.slow + r.stale + r.incomplete + r.wrong + r.abandoned + r.timeout + r.error), 0)::float8
+    FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r;
+END;
+
+-- Time series: "bucket" is their resolution. From an hour on, and if it is made of whole hours, hour rollups serve.
+CREATE FUNCTION timeseries_rows(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, bucket interval,
+    dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE (
+    "time" timestamptz, step text, dimensions jsonb, origin int2, answered int, sum_seconds float8, good int, slow int,
+    stale int, incomplete int, wrong int, abandoned int, timeout int, error int, buckets int2[], bucket_counts int[],
+    checks int[]
+) LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT date_bin(bucket, r.window_start, 'epoch'), r.step, r.dimensions, r.origin, r.answered, r.sum_seconds, r.good,
+        r.slow, r.stale, r.incomplete, r.wrong, r.abandoned, r.timeout, r.error, r.buckets, r.bucket_counts, r.checks
+    FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r
+    WHERE mod(extract(epoch FROM bucket), 3600) = 0
+    UNION ALL
+    SELECT date_bin(bucket, r.window_start, 'epoch'), r.step, r.dimensions, r.origin, r.answered, r.sum_seconds, r.good,
+        r.slow, r.stale, r.incomplete, r.wrong, r.abandoned, r.timeout, r.error, r.buckets, r.bucket_counts, r.checks
+    FROM window_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r
+    WHERE mod(extract(epoch FROM bucket), 3600) <> 0;
+END;
+
+CREATE FUNCTION step_timeseries(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, bucket interval,
+    dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE (
+    "time" timestamptz, observations int8, answered int8, good_answer_ratio float8, answered_ratio float8,
+    mean_seconds float8, good int8, slow int8, stale int8, incomplete int8, wrong int8, abandoned int8, timeout int8,
+    error int8, simulated bool
+) LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT
+        a."time", a.observations, a.answered, a.good / nullif(a.observations, 0)::float8,
+        1 - (a.abandoned + a.timeout + a.error) / nullif(a.observations, 0)::float8,
+        a.sum_seconds / nullif(a.answered, 0), a.good, a.slow, a.stale, a.incomplete, a.wrong, a.abandoned, a.timeout,
+        a.error, a.simulated
+    FROM (
+        SELECT
+            r."time",
+            sum(r.good + r.slow + r.stale + r.incomplete + r.wrong + r.abandoned + r.timeout + r.error)::int8 AS observations,
+            sum(r.answered)::int8 AS answered, sum(r.sum_seconds) AS sum_seconds,
+            sum(r.good)::int8 AS good, sum(r.slow)::int8 AS slow, sum(r.stale)::int8 AS stale,
+            sum(r.incomplete)::int8 AS incomplete, sum(r.wrong)::int8 AS wrong, sum(r.abandoned)::int8 AS abandoned,
+            sum(r.timeout)::int8 AS timeout, sum(r.error)::int8 AS error, bool_or(r.origin = 2) AS simulated
+        FROM timeseries_rows(flow_name, step_name, from_time, to_time, bucket, dimension_filter) AS r
+        GROUP BY r."time"
+    ) AS a
+    ORDER BY a."time";
+END;
+
+CREATE FUNCTION quantile_timeseries(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, bucket interval,
+    qs float8[] DEFAULT ARRAY[0.5, 0.95, 0.99], dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE ("time" timestamptz, q float8, seconds float8) LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH cells AS (
+        SELECT r."time", entry.bucket, sum(entry.amount) AS amount
+        FROM timeseries_rows(flow_name, step_name, from_time, to_time, bucket, dimension_filter) AS r,
+            unnest(r.buckets, r.bucket_counts) AS entry (bucket, amount)
+        GROUP BY r."time", entry.bucket
+    ), running AS (
+        SELECT
+            cells."time", cells.bucket,
+            (sum(cells.amount) OVER (PARTITION BY cells."time" ORDER BY cells.bucket))::float8 AS ends,
+            (sum(cells.amount) OVER (PARTITION BY cells."time"))::float8 AS total
+        FROM cells
+    ), ranks AS (
+        SELECT
+            running."time", wanted.q,
+            bucket_seconds(min(running.bucket) FILTER (WHERE ends > floor((total - 1) * wanted.q))) AS low,
+            bucket_seconds(min(running.bucket) FILTER (WHERE ends > ceil((total - 1) * wanted.q))) AS high,
+            max(total) AS total
+        FROM running, unnest(qs) AS wanted (q)
+        GROUP BY running."time", wanted.q
+    )
+    SELECT ranks."time", ranks.q, low + (high - low) * (((total - 1) * ranks.q) - floor((total - 1) * ranks.q))
+    FROM ranks ORDER BY ranks."time", ranks.q;
+END;
+
+CREATE FUNCTION check_timeseries(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, bucket interval,
+    dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE ("time" timestamptz, step text, check_name text, passed int8, failed int8, unknown int8, failed_ratio float8)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT a."time", a.step, a.name, a.passed, a.failed, a.unknown, a.failed / nullif(a.passed + a.failed, 0)::float8
+    FROM (
+        SELECT
+            r."time", r.step, c.name, sum(r.checks[3 * c.position + 1])::int8 AS passed,
+            sum(r.checks[3 * c.position + 2])::int8 AS failed, sum(r.checks[3 * c.position + 3])::int8 AS unknown
+        FROM timeseries_rows(flow_name, step_name, from_time, to_time, bucket, dimension_filter) AS r
+            JOIN checks AS c ON c.flow = flow_name AND c.step = r.step
+        WHERE r.checks[3 * c.position + 1] IS NOT NULL
+        GROUP BY r."time", r.step, c.name
+    ) AS a
+    ORDER BY a."time", a.step, a.name;
+END;
+
+CREATE FUNCTION distribution(
+    flow_name text, step_name text, from_time timestamptz, to_time timestamptz, dimension_filter jsonb DEFAULT '{}'
+) RETURNS TABLE (bucket int, above_seconds float8, up_to_seconds float8, observations int8)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT entry.bucket::int, power(1.02::float8, entry.bucket - 1), power(1.02::float8, entry.bucket), sum(entry.amount)::int8
+    FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r,
+        unnest(r.buckets, r.bucket_counts) AS entry (bucket, amount)
+    GROUP BY entry.bucket
+    ORDER BY entry.bucket;
+END;
+
+CREATE FUNCTION dimension_summary(
+    flow_name text, step_name text, dimension_name text, from_time timestamptz, to_time timestamptz
+) RETURNS TABLE (value text, observations int8, good_answer_ratio float8, mean_seconds float8, p50_seconds float8, p95_seconds float8)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH rows AS MATERIALIZED (
+        SELECT coalesce(r.dimensions ->> dimension_name, '') AS value, r.*
+        FROM rollup_rows(flow_name, step_name, from_time, to_time) AS r
+    ), added AS (
+        SELECT
+            rows.value,
+            sum(rows.good + rows.slow + rows.stale + rows.incomplete + rows.wrong + rows.abandoned + rows.timeout + rows.error)::int8
+                AS observations,
+            sum(rows.good)::int8 AS good, sum(rows.answered)::int8 AS answered, sum(rows.sum_seconds) AS sum_seconds
+        FROM rows GROUP BY rows.value
+    ), sketches AS (
+        SELECT cell.value, ROW(array_agg(cell.bucket ORDER BY cell.bucket), array_agg(cell.amount ORDER BY cell.bucket))::sketch AS merged
+        FROM (
+            SELECT rows.value, entry.bucket, sum(entry.amount)::int8 AS amount
+            FROM rows, unnest(rows.buckets, rows.bucket_counts) AS entry (bucket, amount)
+            GROUP BY rows.value, entry.bucket
+        ) AS cell
+        GROUP BY cell.value
+    )
+    SELECT added.value, added.observations, added.good / nullif(added.observations, 0)::float8,
+        added.sum_seconds / nullif(added.answered, 0), sketch_quantile(merged, 0.5), sketch_quantile(merged, 0.95)
+    FROM added LEFT JOIN sketches ON sketches.value = added.value
+    ORDER BY added.observations DESC, added.value;
+END;
