@@ -9,68 +9,66 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .baseline_location import CLIP, pulled_in_sum, shape_of
-from .baseline_noise import fit_noise
+from .baseline_budget import TAILS, divide_budget
+from .baseline_count import CountTest, calibrate_counts, pair_rates
+from .baseline_location import CLIP, pulled_in_sum, shape_of, tail_count
 from .baseline_season import Season, fit_season
+from .baseline_shift import ShiftTest, calibrate_shift
 from .detection_calendar import LocalTime, local_time
+from .detection_channels import ChannelMap, Grid, ShiftInputs, shift_inputs, volume_terms
 from .detection_input import Fleet, Measurements
-from .detection_settings import MONTH_SECONDS, DetectionSettings
-from .detection_shift import Noise, ShiftState, advance_shift, steady_information
-from .detection_threshold import correction, solve_threshold
+from .detection_settings import DetectionSettings
 
-__all__ = ["Band", "Profile", "baseline", "learn"]
+__all__ = ["Profile", "baseline", "learn"]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """The expected level of a scope at one time, in seconds, and where 95 % of windows should lie.
-
-    ``reason`` says why there is no band (too little history); then the levels are NaN.
-    """
-
-    level: float
-    low: float
-    high: float
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Profile:
     """The baseline of a fleet: pure data, made by :func:`learn`.
+
+    ``C`` cells, ``S`` scopes, ``P`` pairs of cell and outcome column, ``J = 2S + channels`` count tests.
 
     Attributes:
         fleet: What is monitored.
         settings: The settings it was learnt with.
         learnt_until: End of the last window of history (seconds).
+        span_seconds: Length of the history.
         season: Levels of cells (ln seconds).
         scale: Standard deviation of log duration of each cell, ``[C]``.
         slope: Share of observations inside the clip, ``[C]``.
         spread: Variance of one observation's contribution to the location, ``[C]``.
         known: Which cells have a level, ``[C]``.
         traffic: Mean observations a window, ``[C]``.
-        noise: Noise of the scopes.
-        shifts: Shifts tested for, ``[J]``.
-        threshold: Evidence that alarms, ``[J, S]``.
-        limit: The most evidence one window may add, ``[J, S]``.
-        reasons: Why a scope is not tested, or "", ``[S]``.
+        tail_edge: Where tails begin, in deviations above the level, ``[C, 2]``.
+        tail_rate: Share of observations beyond, ``[C, 2]``.
+        pair_rate: Failure rate of each pair of :class:`~.detection_channels.ChannelMap`, ``[P]``.
+        volume: Expected observations of scopes a window.
+        mix: Expected level of scopes at their usual mix (ln seconds).
+        shift: Test of shifts; quantities are locations, volumes, mixes of all scopes, ``3S``.
+        count: Test of rates.
+        reasons: Why a scope's latency is not tested, or "", ``[S]``.
     """
 
     fleet: Fleet
     settings: DetectionSettings
     learnt_until: float
+    span_seconds: float
     season: Season
     scale: Floats
     slope: Floats
     spread: Floats
-    known: NDArray[np.bool_]
+    known: Floats
     traffic: Floats
-    noise: Noise
-    shifts: Floats
-    threshold: Floats
-    limit: Floats
+    tail_edge: Floats
+    tail_rate: Floats
+    pair_rate: Floats
+    volume: Season
+    mix: Season
+    shift: ShiftTest
+    count: CountTest
     reasons: tuple[str, ...]
 
 
@@ -95,35 +93,35 @@ def learn(
         excluded: Spans ``(from, to)`` in seconds that must not teach: alarms, incidents, maintenance.
 
     Returns:
-        A profile; scopes with too little history carry a reason instead of thresholds.
+        A profile; scopes with too little history carry a reason and are not tested.
     """
     history = _without(history, excluded)
     cells, window = len(fleet.cells), settings.window_seconds
-    if len(history) == 0:
-        return _nothing(fleet, settings)
-    first = float(history.window_start.min())
+    first = float(history.window_start.min()) if len(history) else 0.0
     number = np.rint((history.window_start - first) / window).astype(np.int64)
-    windows = int(number.max()) + 1
-    starts = first + window * np.arange(windows)
-    local = local_time(starts, settings)
-    span = windows * window
+    windows = int(number.max()) + 1 if len(history) else 1
+    local = local_time(first + window * np.arange(windows), settings)
+    span = windows * window if len(history) else 0.0
     seasonal = span >= settings.season_history_seconds
-    flat = number * cells + history.cell
-    shape = (windows, cells)
-    count = np.bincount(flat, history.count, minlength=windows * cells).reshape(shape)
-    rough, scale = _rough_level(history, fleet, flat, count, local, seasonal)
+    grid = Grid(windows, cells, number * cells + history.cell)
+    count = grid.add(history.count)
+    rough, scale = _rough_level(history, fleet, grid, count, local, seasonal=seasonal)
     level = rough[number, history.cell]
     pulled = np.nan_to_num(pulled_in_sum(history, fleet.grid, level, scale[history.cell]))
-    slope, spread = _score_moments(history, fleet, level, scale, cells)
-    total = np.bincount(flat, pulled, minlength=windows * cells).reshape(shape)
-    x = rough + np.divide(total, count * slope, out=np.zeros(shape), where=count > 0)
+    slope, spread, tail_edge = _score_moments(history, fleet, level, scale)
+    x = rough + np.divide(grid.add(pulled), count * slope, out=np.zeros_like(count), where=count > 0)
     season, predicted = fit_season(x, count / spread, local, fleet.family, seasonal=seasonal)
-    residual, variance, _ = stratify(x - predicted, count, spread, fleet)
-    noise = fit_noise(residual, variance, settings)
-    shifts = np.log(np.array(settings.effects))
-    shifts = np.concatenate([shifts, -shifts])
-    threshold, limit = _calibrate(residual, variance, noise, shifts, fleet, settings)
-    traffic = count.sum(axis=0) / np.maximum(windows, 1)
+    inputs = shift_inputs(x - predicted, predicted, count, spread, fleet)
+    volume, mix, residual, variance = _quantities(inputs, local, seasonal=seasonal)
+    budget = divide_budget(fleet, settings, np.asarray(inputs.count.any(axis=0) * 1.0), _tried_channels(history, fleet))
+    up = np.concatenate([budget.paged, budget.reported, budget.reported])
+    down = np.tile(budget.reported, 3)
+    shift = calibrate_shift(residual, variance, _shifts(len(fleet.scopes), settings), (up, down), settings)
+    channels = ChannelMap.of(fleet)
+    tail_rate, pair_rate, counts = _rates(history, fleet, grid, level, scale, tail_edge, channels)
+    hour = np.minimum(local.second // 3600, 23).astype(np.int64)
+    count_test = calibrate_counts(*counts, hour, budget.counts, settings)
+    traffic = count.sum(axis=0) / windows
     reasons = tuple(
         _reason(span, float(traffic[inside].sum()), scope.dimensions != (), settings)
         for scope, inside in zip(fleet.scopes, fleet.members, strict=True)
@@ -132,42 +130,83 @@ def learn(
         fleet,
         settings,
         first + span,
+        span,
         season,
         scale,
         slope,
         spread,
-        count.sum(axis=0) > 0,
+        np.asarray(count.any(axis=0)),
         traffic,
-        noise,
-        shifts,
-        threshold,
-        limit,
+        tail_edge,
+        tail_rate,
+        pair_rate,
+        volume,
+        mix,
+        shift,
+        count_test,
         reasons,
     )
 
 
-def stratify(deviation: Floats, count: Floats, spread: Floats, fleet: Fleet) -> tuple[Floats, Floats, Floats]:
-    """Residuals of scopes from deviations of cells, each cell weighted by its information.
+def _quantities(inputs: ShiftInputs, local: LocalTime, *, seasonal: bool) -> tuple[Season, Season, Floats, Floats]:
+    """Seasons of volume and mix, and residuals and variances of locations, volumes and mixes ``[T, 3S]``."""
+    each = np.arange(inputs.count.shape[1])
+    volume, expected = fit_season(inputs.count, np.ones_like(inputs.count), local, each, seasonal=seasonal)
+    mix, usual = fit_season(inputs.level, inputs.count, local, each, seasonal=seasonal)
+    volume_residual, volume_variance = volume_terms(inputs.count, expected)
+    residual = np.concatenate([inputs.residual, volume_residual, inputs.level - usual], axis=1)
+    variance = np.concatenate([inputs.variance, volume_variance, inputs.mix_variance], axis=1)
+    return volume, mix, residual, variance
 
-    Args:
-        deviation: Location minus level ``[T, C]``.
-        count: Observations ``[T, C]``.
-        spread: Variance of one observation ``[C]``.
-        fleet: The scopes.
 
-    Returns:
-        Residual, sampling variance (``inf`` without data) and observations, each ``[T, S]``.
-    """
-    weight = count / spread
-    weighted = deviation * weight
-    scopes = len(fleet.scopes)
-    top, bottom, seen = (np.zeros((count.shape[0], scopes)) for _ in range(3))
-    for index, inside in enumerate(fleet.members):
-        top[:, index] = weighted[:, inside].sum(axis=1)
-        bottom[:, index] = weight[:, inside].sum(axis=1)
-        seen[:, index] = count[:, inside].sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(bottom > 0, top / bottom, 0.0), 1.0 / bottom, seen
+def _shifts(scopes: int, settings: DetectionSettings) -> Floats:
+    """Shifts tested for, ``[J, 3S]``: of location and of mix as set, of volume larger ones."""
+    location = np.log(np.array(settings.effects))
+    volume = np.log(np.linspace(1.3, 3.0, len(location)))
+    up = np.concatenate([np.tile(each[:, None], (1, scopes)) for each in (location, volume, location)], axis=1)
+    return np.concatenate([up, -up])
+
+
+def _tried_channels(history: Measurements, fleet: Fleet) -> Floats:
+    """Whether each failure channel has any trial."""
+    columns = history.tried.shape[1]
+    tried = np.zeros((len(fleet.cells), columns))
+    np.add.at(tried, history.cell, history.tried)
+    return np.array(
+        [float(any(column < columns and tried[cell, column] > 0 for cell, column in channel.pairs))
+         for channel in fleet.channels]
+    )  # fmt: skip
+
+
+def _rates(
+    history: Measurements,
+    fleet: Fleet,
+    grid: Grid,
+    level: Floats,
+    scale: Floats,
+    tail_edge: Floats,
+    channels: ChannelMap,
+) -> tuple[Floats, Floats, tuple[Floats, Floats, Floats]]:
+    """Rates of tails and pairs, and counts, expectations and trials ``[T, J]`` of every count test."""
+    tails, weights = [], _histogram_total(history)
+    usual = np.zeros((len(fleet.cells), len(TAILS)))
+    for k in range(len(TAILS)):
+        beyond = tail_count(history, fleet.grid, level + tail_edge[history.cell, k] * scale[history.cell])
+        tails.append(grid.add(beyond))
+        total = np.bincount(history.cell, weights, minlength=len(fleet.cells))
+        usual[:, k] = pair_rates(tails[-1].sum(axis=0), total, fleet.family)
+    trials = grid.add(weights)
+    failed = [grid.add(history.failed[:, column]) for column in range(history.failed.shape[1])]
+    tried = [grid.add(history.tried[:, column]) for column in range(history.tried.shape[1])]
+    pair_failed = np.array([failed[c][:, cell].sum() if c < len(failed) else 0.0 for cell, c in channels.pairs])
+    pair_tried = np.array([tried[c][:, cell].sum() if c < len(tried) else 0.0 for cell, c in channels.pairs])
+    rate = pair_rates(pair_failed, pair_tried, channels.group)
+    return usual, rate, channels.over_time(fleet, tails, usual, trials, failed, tried, rate)
+
+
+def _histogram_total(rows: Measurements) -> Floats:
+    row = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
+    return np.bincount(row, rows.bucket_counts, minlength=len(rows))
 
 
 def _without(history: Measurements, excluded: Sequence[tuple[float, float]]) -> Measurements:
@@ -178,30 +217,34 @@ def _without(history: Measurements, excluded: Sequence[tuple[float, float]]) -> 
 
 
 def _rough_level(
-    history: Measurements, fleet: Fleet, flat: Integers, count: Floats, local: LocalTime, seasonal: bool
+    history: Measurements, fleet: Fleet, grid: Grid, count: Floats, local: LocalTime, *, seasonal: bool
 ) -> tuple[Floats, Floats]:
     """A first level of each window and cell from plain means, and a robust scale of each cell."""
     rows = np.repeat(np.arange(len(history)), np.diff(history.offsets))
     middles = np.bincount(rows, history.bucket_counts * fleet.grid.middle(history.buckets), minlength=len(history))
     sums = np.where(np.isnan(history.sum_log), middles, history.sum_log)
-    total = np.bincount(flat, np.nan_to_num(sums), minlength=count.size).reshape(count.shape)
-    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    mean = np.divide(grid.add(np.nan_to_num(sums)), count, out=np.zeros_like(count), where=count > 0)
     season, _ = fit_season(mean, count, local, fleet.family, seasonal=seasonal)
     rough = season.at(local)
-    scale = np.full(count.shape[1], 0.5)
-    number, cell = flat // count.shape[1], history.cell
-    level = rough[number, cell]
+    cell = history.cell
+    level = rough.ravel()[grid.position]
+    scale = np.full(grid.cells, 0.5)
     if len(rows):
         for _ in range(3):
-            counts, middle = shape_of(history, fleet.grid, level, scale[cell], cell, count.shape[1])
+            counts, middle = shape_of(history, fleet.grid, level, scale[cell], cell, grid.cells)
             scale = np.maximum(scale * _robust_deviation(counts, middle), 0.25 * fleet.grid.width)
-    else:
-        second = np.where(history.count > 1, history.sum_log_sq - history.sum_log**2 / history.count, np.nan)
-        for index in range(count.shape[1]):
-            inside = (cell == index) & np.isfinite(second)
-            if inside.any():
-                freedom = history.count[inside] - 1
-                scale[index] = max(float(np.sqrt(max(np.median(second[inside] / freedom), 1e-8))), 1e-3)
+        return rough, scale
+    freedom = history.count - 1
+    within = np.divide(
+        history.sum_log_sq - history.sum_log**2 / np.maximum(history.count, 1),
+        freedom,
+        out=np.full(len(history), np.nan),
+        where=freedom > 0,
+    )
+    for index in range(grid.cells):
+        inside = within[(cell == index) & np.isfinite(within)]
+        if len(inside):
+            scale[index] = max(float(np.sqrt(max(np.median(inside), 0.0))), 1e-3)
     return rough, scale
 
 
@@ -217,19 +260,22 @@ def _robust_deviation(counts: Floats, middle: Floats) -> Floats:
     return out
 
 
-def _score_moments(
-    history: Measurements, fleet: Fleet, level: Floats, scale: Floats, cells: int
-) -> tuple[Floats, Floats]:
-    """Share of observations inside the clip, and the variance of one observation's share in the location."""
-    counts, middle = shape_of(history, fleet.grid, level, scale[history.cell], history.cell, cells)
-    counts = counts + 20 * np.exp(-(middle**2) / 2) / np.exp(-(middle**2) / 2).sum()
+def _score_moments(history: Measurements, fleet: Fleet, level: Floats, scale: Floats) -> tuple[Floats, Floats, Floats]:
+    """Share of observations inside the clip, variance of one observation's share in the location, edges of the tails.
+
+    Twenty observations of a normal law are added, so that a young cell is not taken at its word.
+    """
+    counts, middle = shape_of(history, fleet.grid, level, scale[history.cell], history.cell, len(fleet.cells))
+    normal = np.exp(-(middle**2) / 2)
+    counts = counts + 20 * normal / normal.sum()
     share = counts / counts.sum(axis=1, keepdims=True)
     inside = np.abs(middle) < CLIP
     slope = share[:, inside].sum(axis=1)
     pulled = np.clip(middle, -CLIP, CLIP)
-    mean = share @ pulled
-    variance = share @ pulled**2 - mean**2
-    return slope, variance / slope**2 * scale**2
+    variance = share @ pulled**2 - (share @ pulled) ** 2
+    below = np.cumsum(share, axis=1)
+    edges = np.array([np.interp(TAILS, row, middle + (middle[1] - middle[0]) / 2) for row in below])
+    return slope, variance / slope**2 * scale**2, edges.reshape(len(scale), len(TAILS))
 
 
 def _reason(span: float, traffic: float, part: bool, settings: DetectionSettings) -> str:
@@ -240,71 +286,3 @@ def _reason(span: float, traffic: float, part: bool, settings: DetectionSettings
     if part and traffic < settings.minimum_count:
         return f"{traffic:.2f} observations a window are fewer than the {settings.minimum_count:g} needed"
     return "" if traffic > 0 else "no durations in the history"
-
-
-def _calibrate(
-    residual: Floats, variance: Floats, noise: Noise, shifts: Floats, fleet: Fleet, settings: DetectionSettings
-) -> tuple[Floats, Floats]:
-    """Thresholds from theory at typical windows, corrected by running the test over the cross-fitted history."""
-    scopes, hypotheses = len(fleet.scopes), len(shifts)
-    rate = _rates(fleet, settings)
-    typical, share = _typical(variance)
-    information = np.stack([steady_information(noise, level, shifts) for level in typical])
-    threshold = solve_threshold(information, share, np.broadcast_to(rate / (hypotheses / 2), (hypotheses, scopes)))
-    limit = _limit(threshold, np.median(information, axis=0), settings)
-    state = ShiftState.new(noise, hypotheses)
-    windows = len(residual)
-    block = max(int(21_600 / settings.window_seconds), 1)
-    up = shifts > 0
-    peaks = np.full((2, -(-windows // block), scopes), -np.inf)
-    none = np.zeros(scopes)
-    for t in range(windows):
-        advance_shift(state, noise, shifts, limit, float(t), residual[t], variance[t], none)
-        over = state.evidence - threshold
-        np.maximum(peaks[0, t // block], over[up].max(axis=0), out=peaks[0, t // block])
-        np.maximum(peaks[1, t // block], over[~up].max(axis=0), out=peaks[1, t // block])
-    block_rate = float(np.mean(rate)) * block
-    for side, mask in enumerate((up, ~up)):
-        more = correction(peaks[side], block_rate)
-        threshold[mask] = np.maximum(threshold[mask] + np.clip(more, -1.5, 20.0), 3.0)
-    return threshold, _limit(threshold, np.median(information, axis=0), settings)
-
-
-def _rates(fleet: Fleet, settings: DetectionSettings) -> Floats:
-    """False alarms a window that each scope may raise."""
-    families = max(len(np.unique(fleet.family)), 1)
-    each = settings.false_alarms_per_series_month
-    month = each * families if each is not None else settings.false_alarms_per_month
-    per_window = month * settings.window_seconds / MONTH_SECONDS
-    return np.full(len(fleet.scopes), per_window / max(len(fleet.scopes), 1))
-
-
-def _typical(variance: Floats) -> tuple[Floats, Floats]:
-    """Nine typical windows: quantiles of the sampling variance ``[9, S]`` and their shares."""
-    finite = np.where(np.isfinite(variance), variance, np.nan)
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        levels = np.nanquantile(finite, np.linspace(0.06, 0.94, 9), axis=0)
-    return np.nan_to_num(levels, nan=1.0), np.full(9, 1 / 9)
-
-
-def _limit(threshold: Floats, information: Floats, settings: DetectionSettings) -> Floats:
-    """The most evidence of one window: strong shifts may alarm one window after a spike could have ended."""
-    strong = np.clip((information - 0.5) / 2.5, 0.0, 1.0)
-    windows = settings.spike_windows + (1 - strong) * settings.spike_windows + strong * 0.95
-    return threshold / windows
-
-
-def _nothing(fleet: Fleet, settings: DetectionSettings) -> Profile:
-    cells, scopes = len(fleet.cells), len(fleet.scopes)
-    shifts = np.log(np.array(settings.effects))
-    shifts = np.concatenate([shifts, -shifts])
-    noise = Noise(*(np.full(scopes, value) for value in (1e-4, 0.5, 1e-6, 0.999, 0.0)))
-    season = Season(np.zeros((1, 96, cells)), np.zeros((7, 24, cells)))
-    ones = np.ones(cells)
-    grid = np.full((len(shifts), scopes), np.inf)
-    known = np.zeros(cells, dtype=bool)
-    reasons = tuple("no history" for _ in range(scopes))
-    return Profile(fleet, settings, 0.0, season, ones, ones, ones, known, 0 * ones, noise, shifts, grid, grid, reasons)

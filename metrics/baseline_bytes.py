@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from .baseline import Profile
+from .baseline_count import CountTest
 from .baseline_season import Season
+from .baseline_shift import ShiftTest
 from .detection_input import BucketGrid, Channel, Fleet
 from .detection_settings import DetectionSettings
 from .detection_shift import Noise
@@ -20,7 +22,7 @@ from .observation import SeriesKey
 __all__ = ["profile_from_bytes", "profile_to_bytes"]
 
 _VERSION = 1
-_PARTS = {"season": Season, "noise": Noise}
+_PARTS: dict[str, Any] = {"season": Season, "volume": Season, "mix": Season, "shift": ShiftTest, "count": CountTest}
 
 
 def profile_to_bytes(profile: Profile) -> bytes:
@@ -29,10 +31,10 @@ def profile_to_bytes(profile: Profile) -> bytes:
     plain: dict[str, Any] = {"version": _VERSION, "settings": asdict(profile.settings), "fleet": _fleet(profile.fleet)}
     for item in fields(profile):
         value = getattr(profile, item.name)
-        if isinstance(value, np.ndarray):
+        if item.name in _PARTS:
+            arrays |= _flatten(item.name, value)
+        elif isinstance(value, np.ndarray):
             arrays[item.name] = value
-        elif item.name in _PARTS and is_dataclass(value):
-            arrays |= {f"{item.name}.{inner.name}": getattr(value, inner.name) for inner in fields(value)}
         elif item.name not in plain:
             plain[item.name] = value
     arrays["plain"] = np.frombuffer(json.dumps(plain, ensure_ascii=False).encode(), dtype=np.uint8)
@@ -53,11 +55,30 @@ def profile_from_bytes(data: bytes) -> Profile:
             raise ValueError("the stored profile has another format; learn the baseline anew")
         values: dict[str, Any] = {name: arrays[name] for name in arrays.files if "." not in name and name != "plain"}
         for name, kind in _PARTS.items():
-            values[name] = kind(**{inner.name: arrays[f"{name}.{inner.name}"] for inner in fields(kind)})
-    settings = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.pop("settings").items()}
+            values[name] = _gather(name, kind, arrays)
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.pop("settings").items()}
     fleet = _fleet_back(plain.pop("fleet"))
     values |= {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
     return Profile(fleet=fleet, settings=DetectionSettings(**settings), **values)
+
+
+def _flatten(prefix: str, part: Any) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for item in fields(part):
+        value = getattr(part, item.name)
+        flat |= _flatten(f"{prefix}.{item.name}", value) if is_dataclass(value) else {f"{prefix}.{item.name}": value}
+    return flat
+
+
+def _gather(prefix: str, kind: Any, arrays: Any) -> Any:
+    return kind(
+        **{
+            item.name: _gather(f"{prefix}.{item.name}", Noise, arrays)
+            if item.name == "noise"
+            else arrays[f"{prefix}.{item.name}"]
+            for item in fields(kind)
+        }
+    )
 
 
 def _fleet(fleet: Fleet) -> dict[str, Any]:

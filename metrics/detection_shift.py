@@ -89,7 +89,7 @@ def advance_shift(
     Args:
         state: The state of ``S`` scopes.
         noise: Their noise.
-        shifts: The shifts tested for, positive and negative, ``[J]`` (log-ratios).
+        shifts: The shifts tested for, positive and negative, ``[J, S]`` (log-ratios).
         limit: The most evidence one window may add, ``[J, S]``.
         now: Start of the window (seconds), one or each scope's own.
         residual: Stratified residual ``[S]``; anything where ``variance`` is infinite.
@@ -114,8 +114,8 @@ def advance_shift(
     innovation = np.where(seen, residual - state.fast - state.slow, 0.0)
     root = np.sqrt(np.where(seen, spread, 1.0))
     gain = 1.0 - state.echo_fast - state.echo_slow
-    size = gain * np.abs(shifts)[:, None]
-    signed = np.sign(shifts)[:, None] * innovation
+    size = gain * np.abs(shifts)
+    signed = np.sign(shifts) * innovation
     step = size * (np.minimum(signed, size + _EVIDENCE_CLIP * root) - 0.5 * size) / spread
     np.minimum(step, limit, out=step)
     before = state.evidence
@@ -143,11 +143,11 @@ def advance_shift(
 
 
 def steady_information(noise: Noise, variance: Floats, shifts: Floats) -> Floats:
-    """Information (nats) a window for each shift, ``[J, S]``, once the noise has been averaged: δ² / 2v.
+    """Information (nats) a window for each shift ``[J, S]``, once the noise has been averaged: δ² / 2v.
 
     ``v = variance + white + fast·(1+ρ)/(1−ρ)`` is the long-run variance; the slow wander is left out (over the
     hours in which a shift is to be found it is a level, not noise).
     """
     f = noise.fast_correlation
     long_run = variance + noise.white_variance + noise.fast_variance * (1 + f) / (1 - f)
-    return np.asarray(np.abs(shifts)[:, None] ** 2 / (2 * long_run))
+    return np.asarray(shifts**2 / (2 * long_run))

@@ -42,7 +42,7 @@ def solve_threshold(information: Floats, weight: Floats, rate: Floats) -> Floats
     return high
 
 
-def correction(peaks: Floats, block_rate: float, *, prior: float = 10.0, share: float = 0.25) -> Floats:
+def correction(peaks: Floats, block_rate: Floats, *, prior: float = 10.0, share: float = 0.25) -> Floats:
     """How much to raise (or lower) a threshold that theory set, from excursions over history.
 
     ``peaks`` are block maxima of ``max_j (W_j − h_j)``; in theory the chance of a block over ``-z`` is
@@ -69,5 +69,5 @@ def correction(peaks: Floats, block_rate: float, *, prior: float = 10.0, share: 
         # the largest excess is limited so that one real incident in the history does not set the threshold
         limit = np.log(number) + 3.0
         scale = (np.minimum(over, limit).sum() + prior) / (number + prior)
-        out[s] = values[-number - 1] + scale * np.log(share / block_rate)
+        out[s] = values[-number - 1] + scale * np.log(share / max(float(block_rate[s]), 1e-12))
     return out

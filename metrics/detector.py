@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .baseline import Band, Profile
-from .baseline_location import pulled_in_sum, undo_clip
+from .baseline import Profile
+from .baseline_budget import TAILS
+from .baseline_location import pulled_in_sum, tail_count
 from .detection_calendar import local_time
+from .detection_channels import ChannelMap, shift_inputs_of_window, volume_terms
+from .detection_events import Event, EventKind
+from .detection_follow import Follower, Inputs
 from .detection_input import Measurements
 from .detection_settings import DetectionSettings
-from .detection_shift import ShiftState, advance_shift
 from .deviation import Deviation, DeviationKind, Scope
 
-__all__ = ["Detector", "deviations"]
+__all__ = ["Band", "Detector", "deviations"]
 
 Floats = NDArray[Any]  # float64
-Integers = NDArray[Any]  # int64
 
 _LONGEST_GAP = 240  # windows without data that are stepped through one by one; after longer gaps evidence starts anew
 _Z95 = 1.959964
 
 
-@dataclass(slots=True)
-class _Raised:
-    """Shifts that have been reported and are not over, ``[S]``; ``effect`` 0 = none."""
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The expected level of a scope at one time, in seconds, and where 95 % of windows should lie.
 
-    effect: Floats
-    started: Floats
-    detected: Floats
-    recovery: Floats
+    ``reason`` says why there is no band (not monitored, too little history); then the levels are NaN.
+    """
 
-    @classmethod
-    def new(cls, scopes: int) -> _Raised:
-        return cls(*(np.zeros(scopes) for _ in range(4)))
+    level: float
+    low: float
+    high: float
+    reason: str = ""
 
 
 class Detector:
@@ -56,16 +55,14 @@ class Detector:
     def __init__(self, profile: Profile, settings: DetectionSettings | None = None) -> None:
         self.profile = profile
         self.settings = settings or profile.settings
-        fleet = profile.fleet
         self.late_windows = 0
         self.unknown_cells = 0
         self._last = -np.inf
-        self._member_cell = np.concatenate([*fleet.members, np.zeros(0, dtype=np.int64)])
-        self._member_scope = np.repeat(np.arange(len(fleet.scopes)), [len(inside) for inside in fleet.members])
-        self._tested = np.array([reason == "" for reason in profile.reasons], dtype=bool)
-        self._shift = ShiftState.new(profile.noise, len(profile.shifts))
-        self._raised = _Raised.new(len(fleet.scopes))
-        self._offset = np.zeros(len(fleet.scopes))  # level accepted since the profile was learnt
+        self._channels = ChannelMap.of(profile.fleet)
+        scopes = profile.fleet.members
+        cells = np.concatenate([*scopes, np.zeros(0, dtype=np.int64)])
+        self._member = (cells, np.repeat(np.arange(len(scopes)), [len(inside) for inside in scopes]))
+        self._follower = Follower(profile, self.settings)
 
     def advance(self, window_start: float, window: Measurements) -> list[Deviation]:
         """Take in one closed window and say what deviates.
@@ -82,50 +79,28 @@ class Detector:
             return []
         self._skip(window_start)
         self._last = window_start
-        deviation, count = self._locations(window_start, window)
-        residual, variance, seen = self._stratify(deviation, count)
-        residual = residual - self._offset - self._raised.effect
-        variance = np.where(self._tested, variance, np.inf)
-        found = self._recoveries(window_start, residual, variance)
-        advance_shift(
-            self._shift,
-            self.profile.noise,
-            self.profile.shifts,
-            self.profile.limit,
-            window_start,
-            residual,
-            variance,
-            seen,
-        )
-        return found + self._alarms(window_start)
+        inputs = self._inputs(window_start, window)
+        return [self._deviation(event, window_start) for event in self._follower.step(window_start, inputs)]
 
     def baseline_band(self, scope: Scope, at: float) -> Band:
         """The expected level of a scope at a time, and where 95 % of its windows should lie (seconds)."""
         profile = self.profile
-        try:
+        reason = "not monitored"
+        if scope in profile.fleet.scopes:
             index = profile.fleet.scopes.index(scope)
-        except ValueError:
-            return Band(np.nan, np.nan, np.nan, "not monitored")
-        if profile.reasons[index]:
-            return Band(np.nan, np.nan, np.nan, profile.reasons[index])
+            reason = profile.reasons[index]
+        if reason:
+            return Band(np.nan, np.nan, np.nan, reason)
         inside = profile.fleet.members[index]
-        weight = profile.traffic[inside] / profile.spread[inside]
-        level = float(np.average(self._levels(at)[inside], weights=weight)) + float(self._offset[index])
-        noise = profile.noise
+        level = self._scope_level(index, at) + float(self._follower.offset[index])
+        noise = profile.shift.noise
         variance = noise.fast_variance[index] + noise.slow_variance[index] + noise.white_variance[index]
-        half = _Z95 * float(np.sqrt(variance + 1 / weight.sum()))
+        half = _Z95 * float(np.sqrt(variance + 1 / (profile.traffic[inside] / profile.spread[inside]).sum()))
         return Band(float(np.exp(level)), float(np.exp(level - half)), float(np.exp(level + half)))
 
     def to_bytes(self) -> bytes:
         """The state, without the profile."""
-        arrays = {f"shift.{f.name}": getattr(self._shift, f.name) for f in fields(self._shift)}
-        arrays |= {f"raised.{f.name}": getattr(self._raised, f.name) for f in fields(self._raised)}
-        arrays["offset"] = self._offset
-        meta = {"version": 1, "last": self._last, "late": self.late_windows, "unknown": self.unknown_cells}
-        arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        return buffer.getvalue()
+        return self._follower.to_bytes({"last": self._last, "late": self.late_windows, "unknown": self.unknown_cells})
 
     @classmethod
     def from_bytes(cls, data: bytes, profile: Profile, settings: DetectionSettings | None = None) -> Detector:
@@ -135,18 +110,7 @@ class Detector:
             ValueError: the state was made on a profile with other scopes.
         """
         detector = cls(profile, settings)
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            meta = json.loads(arrays["meta"].tobytes())
-            if arrays["offset"].shape != detector._offset.shape:
-                raise ValueError(
-                    f"detector state of {arrays['offset'].size} scopes does not fit a profile of "
-                    f"{detector._offset.size}; learn the profile and start the detector anew"
-                )
-            for f in fields(ShiftState):
-                setattr(detector._shift, f.name, arrays[f"shift.{f.name}"])
-            for f in fields(_Raised):
-                setattr(detector._raised, f.name, arrays[f"raised.{f.name}"])
-            detector._offset = arrays["offset"]
+        meta = detector._follower.restore(data)
         detector._last = meta["last"]
         detector.late_windows, detector.unknown_cells = meta["late"], meta["unknown"]
         return detector
@@ -158,133 +122,122 @@ class Detector:
         window = self.settings.window_seconds
         missing = round((window_start - self._last) / window) - 1
         if missing > _LONGEST_GAP:
-            self._shift = ShiftState.new(self.profile.noise, len(self.profile.shifts))
+            self._follower.forget()
             return
-        zero = np.zeros(len(self.profile.fleet.scopes))
-        none = np.full_like(zero, np.inf)
         for index in range(missing):
-            at = self._last + window * (index + 1)
-            advance_shift(
-                self._shift, self.profile.noise, self.profile.shifts, self.profile.limit, at, zero, none, zero
-            )
+            self._follower.step(self._last + window * (index + 1), self._follower.nothing())
 
     def _levels(self, at: float) -> Floats:
         return np.asarray(self.profile.season.at(local_time(np.array([at]), self.settings))[0])
 
-    def _locations(self, at: float, window: Measurements) -> tuple[Floats, Floats]:
-        """Deviation of each cell from its level, and its observations, ``[C]``."""
-        profile = self.profile
-        cells = len(profile.fleet.cells)
-        known = window.cell < cells
+    def _scope_level(self, index: int, at: float) -> float:
+        inside = self.profile.fleet.members[index]
+        weight = self.profile.traffic[inside]
+        return float(np.average(self._levels(at)[inside], weights=weight if weight.any() else None))
+
+    def _inputs(self, at: float, window: Measurements) -> Inputs:
+        """What the follower reads of one window."""
+        profile, fleet = self.profile, self.profile.fleet
+        cells = len(fleet.cells)
+        known = (window.cell >= 0) & (window.cell < cells)
         self.unknown_cells += int((~known).sum())
         rows = window if known.all() else window.take(np.flatnonzero(known))
-        level = self._levels(at)[rows.cell]
-        pulled = pulled_in_sum(rows, profile.fleet.grid, level, profile.scale[rows.cell])
-        usable = np.isfinite(pulled) & profile.known[rows.cell]
-        count = np.bincount(rows.cell, np.where(usable, rows.count, 0.0), minlength=cells)
-        total = np.bincount(rows.cell, np.where(usable, pulled, 0.0), minlength=cells)
-        return np.divide(total, count * profile.slope, out=np.zeros(cells), where=count > 0), count
-
-    def _stratify(self, deviation: Floats, count: Floats) -> tuple[Floats, Floats, Floats]:
-        scopes = len(self.profile.fleet.scopes)
-        weight = count / self.profile.spread
-        cell, scope = self._member_cell, self._member_scope
-        top = np.bincount(scope, (weight * deviation)[cell], minlength=scopes)
-        bottom = np.bincount(scope, weight[cell], minlength=scopes)
-        seen = np.bincount(scope, count[cell], minlength=scopes)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(bottom > 0, top / bottom, 0.0), 1.0 / bottom, seen
-
-    def _recoveries(self, now: float, residual: Floats, variance: Floats) -> list[Deviation]:
-        """Test raised scopes for being back at their old level."""
-        raised = self._raised
-        noise = self.profile.noise
-        long_run = (
-            variance
-            + noise.white_variance
-            + noise.fast_variance * (1 + noise.fast_correlation) / (1 - noise.fast_correlation)
+        local = local_time(np.array([at]), self.settings)
+        level = profile.season.at(local)[0]
+        cell = rows.cell
+        pulled = pulled_in_sum(rows, fleet.grid, level[cell], profile.scale[cell])
+        usable = np.isfinite(pulled) & profile.known[cell]
+        count = np.bincount(cell, np.where(usable, rows.count, 0.0), minlength=cells)
+        total = np.bincount(cell, np.where(usable, pulled, 0.0), minlength=cells)
+        deviation = np.divide(total, count * profile.slope, out=np.zeros(cells), where=count > 0)
+        shift = shift_inputs_of_window(deviation, level, count, profile.spread, fleet, self._member)
+        expected = profile.volume.at(local)[0]
+        volume, volume_variance = volume_terms(shift.count, expected)
+        if len(rows) == 0:
+            volume_variance = np.full_like(volume_variance, np.inf)
+        failed, mean, tried = self._counts(rows, level)
+        hour = int(min(local.second[0] // 3600, 23))
+        return Inputs(
+            np.concatenate([shift.residual, volume, shift.level - profile.mix.at(local)[0]]),
+            np.concatenate([shift.variance, volume_variance, shift.mix_variance]),
+            np.tile(shift.count, 3),
+            failed,
+            mean * profile.count.shape[hour],
+            tried,
+            expected,
         )
-        active = (raised.effect != 0) & np.isfinite(variance)
-        step = np.where(active, -raised.effect * (residual + 0.5 * raised.effect) / long_run, 0.0)
-        cap = self.settings.resolve_evidence / (self.settings.spike_windows + 1)
-        raised.recovery = np.where(active, np.maximum(raised.recovery + np.minimum(step, cap), 0.0), raised.recovery)
-        over = np.flatnonzero((raised.effect != 0) & (raised.recovery >= self.settings.resolve_evidence))
-        found = [self._event(DeviationKind.RECOVERED, int(scope), now, raised.started[scope], 0.0, 0.0, 0.0, 0.0, {})
-                 for scope in over]  # fmt: skip
-        stale = np.flatnonzero((raised.effect != 0) & (now - raised.detected >= self.settings.rebase_seconds))
-        self._offset[stale] += raised.effect[stale]
-        for scope in over:
-            residual[scope] += raised.effect[scope]
-        ended = np.union1d(over, stale)
-        raised.effect[ended] = 0.0
-        raised.recovery[ended] = 0.0
-        self._reset(over)
-        return found
 
-    def _reset(self, scopes: Integers) -> None:
-        fresh = ShiftState.new(self.profile.noise.take(scopes), len(self.profile.shifts))
-        for f in fields(ShiftState):
-            getattr(self._shift, f.name)[..., scopes] = getattr(fresh, f.name)
+    def _counts(self, rows: Measurements, level: Floats) -> tuple[Floats, Floats, Floats]:
+        profile, fleet, map_ = self.profile, self.profile.fleet, self._channels
+        cells, scopes, cell = len(fleet.cells), len(fleet.scopes), rows.cell
+        member, scope = self._member
+        row = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
+        trials = np.bincount(cell[row], rows.bucket_counts, minlength=cells) * profile.known
+        parts = []
+        for k in range(len(TAILS)):
+            edge = (level + profile.tail_edge[:, k] * profile.scale)[cell]
+            beyond = np.bincount(cell, tail_count(rows, fleet.grid, edge), minlength=cells) * profile.known
+            usual = trials * profile.tail_rate[:, k]
+            parts.append([np.bincount(scope, values[member], minlength=scopes) for values in (beyond, usual, trials)])
+        y, mean, total = (np.stack([part[i] for part in parts], axis=1).ravel() for i in range(3))
+        columns = rows.failed.shape[1]
+        if not len(map_.pairs):
+            return y, mean, total
+        failed, tried = np.zeros((cells, columns + 1)), np.zeros((cells, columns + 1))
+        np.add.at(failed[:, :columns], cell, rows.failed)
+        np.add.at(tried[:, :columns], cell, rows.tried)
+        where, column = map_.pairs[:, 0], np.minimum(map_.pairs[:, 1], columns)
+        pair_failed, pair_tried = failed[where, column], tried[where, column]
+        pair, channel, size = map_.member_pair, map_.member_channel, len(fleet.channels)
+        return (
+            np.concatenate([y, np.bincount(channel, pair_failed[pair], minlength=size)]),
+            np.concatenate([mean, np.bincount(channel, (pair_tried * profile.pair_rate)[pair], minlength=size)]),
+            np.concatenate([total, np.bincount(channel, map_.member_share * pair_tried[pair], minlength=size)]),
+        )
 
-    def _alarms(self, now: float) -> list[Deviation]:
-        state, profile, raised = self._shift, self.profile, self._raised
-        over = state.evidence - profile.threshold
-        found: list[Deviation] = []
-        candidates = np.flatnonzero(over.max(axis=0) >= 0)
-        for scope in candidates:
-            best = int(over[:, scope].argmax())
-            raw = state.score[best, scope] / max(state.weight[best, scope], 1e-300)
-            error = float(1 / np.sqrt(max(state.weight[best, scope], 1e-300)))
-            scale = float(np.median(profile.scale[profile.fleet.members[scope]]))
-            effect = float(undo_clip(raw, scale))
-            was = raised.effect[scope]
-            raised.effect[scope] = was + raw
-            raised.started[scope], raised.detected[scope] = state.start[best, scope], now
-            raised.recovery[scope] = 0.0
-            if was == 0 and not self._parent_raised(int(scope)):
-                kind = DeviationKind.SLOWER if effect > 0 else DeviationKind.FASTER
-                evidence = {
-                    "statistic": float(state.evidence[best, scope]),
-                    "threshold": float(profile.threshold[best, scope]),
-                    "tested_effect": float(profile.shifts[best]),
-                }
-                found.append(
-                    self._event(kind, int(scope), now, state.start[best, scope], effect, effect - _Z95 * error,
-                                effect + _Z95 * error, state.count[best, scope], evidence)
-                )  # fmt: skip
-        self._reset(candidates)
-        return found
-
-    def _parent_raised(self, scope: int) -> bool:
-        parent = int(self.profile.fleet.parent[scope])
-        while parent >= 0:
-            if self._raised.effect[parent] != 0:
-                return True
-            parent = int(self.profile.fleet.parent[parent])
-        return False
-
-    def _event(
-        self, kind: DeviationKind, scope: int, now: float, started: float, effect: float, low: float, high: float,
-        count: float, evidence: dict[str, float],
-    ) -> Deviation:  # fmt: skip
-        band = self.baseline_band(self.profile.fleet.scopes[scope], now)
-        span = self.profile.fleet.members[scope]
+    def _deviation(self, event: Event, now: float) -> Deviation:
+        """An event in the words and units of the product."""
+        profile, fleet = self.profile, self.profile.fleet
+        scope = fleet.scopes[event.scope]
+        if event.channel >= 0:
+            check = fleet.channels[event.channel].check
+            scope = Scope(scope.flow, scope.step, scope.dimensions, check)
+        before = event.before
+        if np.isnan(before):
+            before = float(np.exp(self._scope_level(event.scope, now)))
+        window = self.settings.window_seconds
+        inside = fleet.members[event.scope]
         return Deviation(
-            kind=kind,
-            scope=self.profile.fleet.scopes[scope],
-            detected_at=now + self.settings.window_seconds,
-            started_at=float(started),
-            started_low=float(started) - self.settings.window_seconds,
-            started_high=float(started) + self.settings.window_seconds,
-            effect=effect,
-            effect_low=low,
-            effect_high=high,
-            before=band.level,
-            after=float(band.level * np.exp(effect)),
-            observations=round(float(count)),
-            observations_before=round(float(self.profile.traffic[span].sum() * 1440)),
-            evidence=evidence,
+            kind=_KINDS[event.kind],
+            scope=scope,
+            detected_at=now + window,
+            started_at=event.started,
+            started_low=event.started_low,
+            started_high=event.started_high,
+            effect=event.effect,
+            effect_low=event.low,
+            effect_high=event.high,
+            before=before,
+            after=before * float(np.exp(event.effect)),
+            observations=round(event.count),
+            observations_before=round(float(profile.traffic[inside].sum() * profile.span_seconds / window)),
+            evidence=event.evidence,
+            ends=_KINDS[event.ends] if event.ends is not None else None,
         )
+
+
+_KINDS = {
+    EventKind.UP: DeviationKind.SLOWER,
+    EventKind.DOWN: DeviationKind.FASTER,
+    EventKind.TAIL: DeviationKind.TAIL,
+    EventKind.FAIL: DeviationKind.FAILING,
+    EventKind.FEWER: DeviationKind.IMPROVING,
+    EventKind.VOLUME: DeviationKind.VOLUME,
+    EventKind.SILENT: DeviationKind.SILENT,
+    EventKind.MIX: DeviationKind.MIX,
+    EventKind.CREEP: DeviationKind.CREEP,
+    EventKind.RESOLVE: DeviationKind.RECOVERED,
+}
 
 
 def deviations(profile: Profile, stream: Iterable[tuple[float, Measurements]]) -> list[Deviation]:

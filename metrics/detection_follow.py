@@ -1,0 +1,447 @@
+"""Follows scopes and channels by window: evidence, alarms, recovery, acceptance of new levels, silence, creep."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .baseline import Profile
+from .baseline_budget import TAILS
+from .baseline_location import undo_clip
+from .detection_count import CountState, advance_count
+from .detection_events import Event, EventKind
+from .detection_settings import DetectionSettings
+from .detection_shift import ShiftState, advance_shift
+
+__all__ = ["Follower", "Inputs"]
+
+Floats = NDArray[Any]  # float64
+
+_Z95 = 1.959964
+_SILENCE_SECONDS = 300.0  # silence is not called before this, however many observations are missing
+_CREEP = float(np.log(1.03))
+_CREEP_DEVIATIONS = 4.0
+_DAY = 86_400.0
+_FEWEST_FAILURES = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """One window: quantities ``[3S]`` (locations, volumes, mixes), count tests ``[J]``, expected traffic ``[S]``."""
+
+    residual: Floats
+    variance: Floats
+    seen: Floats
+    failed: Floats
+    mean: Floats
+    tried: Floats
+    expected: Floats
+
+
+@dataclass(slots=True)
+class _Raised:
+    """Deviations that have been reported and are not over; ``effect`` 0 = none."""
+
+    effect: Floats
+    started: Floats
+    detected: Floats
+    recovery: Floats
+    told: Floats
+
+    @classmethod
+    def new(cls, size: int) -> _Raised:
+        return cls(*(np.zeros(size) for _ in range(5)))
+
+
+@dataclass(slots=True)
+class _Day:
+    """The day so far of each scope, for creep: Σ r/v, Σ 1/v, the day's number, and the level last reported."""
+
+    score: Floats
+    weight: Floats
+    number: Floats
+    told: Floats
+
+    @classmethod
+    def new(cls, size: int) -> _Day:
+        return cls(*(np.zeros(size) for _ in range(4)))
+
+
+class Follower:
+    """The state of a fleet and how one window changes it.
+
+    ``now`` may be one time or each scope's own, so that recordings of different times can be followed together.
+    """
+
+    def __init__(self, profile: Profile, settings: DetectionSettings) -> None:
+        self._profile, self._settings = profile, settings
+        scopes, tests = len(profile.fleet.scopes), len(profile.count.rate)
+        self._scopes = scopes
+        long_enough = profile.span_seconds >= settings.minimum_history_seconds
+        tested = np.array([reason == "" for reason in profile.reasons], dtype=bool)
+        self._tested = np.concatenate([tested, np.full(scopes, long_enough), tested])
+        channel_scope = np.array([channel.scope for channel in profile.fleet.channels], dtype=np.int64)
+        self._count_scope = np.concatenate([np.repeat(np.arange(scopes), len(TAILS)), channel_scope])
+        self._is_tail = np.arange(tests) < scopes * len(TAILS)
+        self._count_tested = np.where(self._is_tail, tested[self._count_scope], long_enough)
+        self._scale = np.array([float(np.median(profile.scale[inside])) for inside in profile.fleet.members])
+        noise = profile.shift.noise
+        self._common = noise.white_variance + noise.fast_variance * (1 + noise.fast_correlation) / (
+            1 - noise.fast_correlation
+        )
+        self._shift = ShiftState.new(noise, len(profile.shift.shifts))
+        self._count = CountState.new(len(profile.count.ratios), tests)
+        self._raised = _Raised.new(3 * scopes)
+        self._failing = _Raised.new(tests)
+        self._silent = _Raised.new(scopes)
+        self._day = _Day.new(scopes)
+        self._offset = np.zeros(3 * scopes)  # levels accepted since the profile was learnt
+
+    @property
+    def offset(self) -> Floats:
+        """Levels of scopes accepted as the new normal since the profile was learnt, ``[S]`` (log-ratios)."""
+        return self._offset[: self._scopes]
+
+    def nothing(self) -> Inputs:
+        """A window without any data."""
+        scopes, tests = self._scopes, len(self._profile.count.rate)
+        return Inputs(
+            np.zeros(3 * scopes),
+            np.full(3 * scopes, np.inf),
+            np.zeros(3 * scopes),
+            np.zeros(tests),
+            np.zeros(tests),
+            np.zeros(tests),
+            np.zeros(scopes),
+        )
+
+    def forget(self) -> None:
+        """After a long gap: evidence starts anew; what was reported stays reported."""
+        self._shift = ShiftState.new(self._profile.shift.noise, len(self._profile.shift.shifts))
+        self._count = CountState.new(*self._count.evidence.shape)
+
+    def step(self, now: float | Floats, inputs: Inputs) -> list[Event]:
+        """Take in one window; events in the order recoveries, shifts, rates, silence, creep."""
+        clock = np.broadcast_to(np.asarray(now, dtype=np.float64), (self._scopes,))
+        clock3 = np.tile(clock, 3)
+        variance = np.where(self._tested, inputs.variance, np.inf)
+        residual = inputs.residual - self._offset - self._raised.effect
+        events = self._shift_recoveries(clock3, residual, variance)
+        test = self._profile.shift
+        advance_shift(self._shift, test.noise, test.shifts, test.limit, clock3, residual, variance, inputs.seen)
+        events += self._shift_alarms(clock3)
+        events += self._count_step(clock[self._count_scope], inputs)
+        events += self._silence(clock, inputs)
+        events += self._creep(clock, inputs.residual, variance)
+        return events
+
+    def to_bytes(self, extra: dict[str, Any]) -> bytes:
+        """The state and ``extra`` (plain values)."""
+        arrays: dict[str, Any] = {"offset": self._offset}
+        for name, part in self._parts().items():
+            arrays |= {f"{name}.{item.name}": getattr(part, item.name) for item in fields(part)}
+        arrays["extra"] = np.frombuffer(json.dumps({"version": 1} | extra).encode(), dtype=np.uint8)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        return buffer.getvalue()
+
+    def restore(self, data: bytes) -> dict[str, Any]:
+        """Take over a state that :meth:`to_bytes` wrote; returns what was given as ``extra``.
+
+        Raises:
+            ValueError: the state was made on a profile with other scopes or channels.
+        """
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            if (
+                arrays["offset"].shape != self._offset.shape
+                or arrays["failing.effect"].shape != self._failing.effect.shape
+            ):
+                raise ValueError(
+                    f"detector state of {arrays['offset'].size // 3} scopes does not fit a profile of {self._scopes}; "
+                    "learn the profile and start the detector anew"
+                )
+            self._offset = arrays["offset"]
+            for name, part in self._parts().items():
+                for item in fields(part):
+                    setattr(part, item.name, arrays[f"{name}.{item.name}"])
+            extra: dict[str, Any] = json.loads(arrays["extra"].tobytes())
+        return extra
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "shift": self._shift,
+            "count": self._count,
+            "raised": self._raised,
+            "failing": self._failing,
+            "silent": self._silent,
+            "day": self._day,
+        }
+
+    # -- shifts ------------------------------------------------------------------------------------------------------
+
+    def _shift_recoveries(self, now: Floats, residual: Floats, variance: Floats) -> list[Event]:
+        """Whether raised quantities are back at their old level; adjusts ``residual`` in place where they are."""
+        raised, evidence = self._raised, self._settings.resolve_evidence
+        on = raised.effect != 0
+        if not on.any():
+            return []
+        active = on & np.isfinite(variance)
+        long_run = np.where(active, variance, 1.0) + self._common
+        step = np.where(active, -raised.effect * (residual + 0.5 * raised.effect) / long_run, 0.0)
+        step = np.minimum(step, evidence / (self._settings.spike_windows + 1))
+        raised.recovery = np.where(active, np.maximum(raised.recovery + step, 0.0), raised.recovery)
+        over = np.flatnonzero(on & (raised.recovery >= evidence))
+        stale = np.flatnonzero(on & (now - raised.detected >= self._settings.rebase_seconds))
+        events = [self._resolved(int(q), now) for q in over if raised.told[q]]
+        residual[over] += raised.effect[over]
+        self._offset[stale] += raised.effect[stale]
+        self._settle(np.union1d(over, stale))
+        self._reset(over)
+        return events
+
+    def _resolved(self, quantity: int, now: Floats) -> Event:
+        scope = quantity % self._scopes
+        kind = self._kind(quantity, self._raised.effect[quantity])
+        since = float(self._raised.started[quantity])
+        moment = float(now[quantity])
+        return Event(EventKind.RESOLVE, scope, -1, moment, since, since, since, 0.0, 0.0, 0.0, np.nan, 0.0, {}, kind)
+
+    def _settle(self, quantities: Floats) -> None:
+        self._raised.effect[quantities] = 0.0
+        self._raised.recovery[quantities] = 0.0
+        self._raised.told[quantities] = 0.0
+
+    def _reset(self, quantities: Floats) -> None:
+        if len(quantities):
+            fresh = ShiftState.new(self._profile.shift.noise.take(quantities), len(self._profile.shift.shifts))
+            for item in fields(ShiftState):
+                getattr(self._shift, item.name)[..., quantities] = getattr(fresh, item.name)
+
+    def _kind(self, quantity: int, effect: float) -> EventKind:
+        if quantity < self._scopes:
+            return EventKind.UP if effect > 0 else EventKind.DOWN
+        return EventKind.VOLUME if quantity < 2 * self._scopes else EventKind.MIX
+
+    def _shift_alarms(self, now: Floats) -> list[Event]:
+        over = self._shift.evidence - self._profile.shift.threshold
+        candidates = np.flatnonzero(over.max(axis=0) >= 0)
+        events: list[Event] = []
+        for quantity in candidates:
+            events += self._raise(int(quantity), int(over[:, quantity].argmax()), now)
+        self._reset(candidates)
+        return events
+
+    def _raise(self, quantity: int, best: int, now: Floats) -> list[Event]:
+        """Note a shift, and report it unless it only corrects one that is reported already."""
+        raised, state = self._raised, self._shift
+        weight = max(float(state.weight[best, quantity]), 1e-300)
+        raw, error = float(state.score[best, quantity]) / weight, weight**-0.5
+        was = float(raised.effect[quantity])
+        now_effect = was + raw
+        moment = float(now[quantity])
+        if was != 0 and (now_effect * was <= 0 or abs(now_effect) < 0.25 * abs(was)):
+            events = [self._resolved(quantity, now)] if raised.told[quantity] else []
+            self._settle(np.array([quantity]))
+            return events
+        raised.effect[quantity] = now_effect
+        raised.recovery[quantity] = 0.0
+        if was != 0:
+            return []
+        scope = quantity % self._scopes
+        started = float(state.start[best, quantity])
+        raised.started[quantity], raised.detected[quantity] = started, moment
+        if quantity < self._scopes and self._parent_raised(scope):
+            return []
+        raised.told[quantity] = 1.0
+        effect = raw if quantity >= self._scopes else float(undo_clip(raw, self._scale[scope]))
+        information = max(raw * raw * weight / 2 / max(float(state.windows[best, quantity]), 1.0), 1e-6)
+        doubt = min(3.0 / information, float(state.windows[best, quantity])) * self._settings.window_seconds
+        evidence = {
+            "statistic": float(state.evidence[best, quantity]),
+            "threshold": float(self._profile.shift.threshold[best, quantity]),
+            "tested_effect": float(self._profile.shift.shifts[best, quantity]),
+            "windows": float(state.windows[best, quantity]),
+        }
+        return [
+            Event(
+                self._kind(quantity, effect),
+                scope,
+                -1,
+                moment,
+                started,
+                started - doubt,
+                min(started + doubt, moment),
+                effect,
+                effect - _Z95 * error,
+                effect + _Z95 * error,
+                np.nan,
+                float(state.count[best, quantity]),
+                evidence,
+            )
+        ]
+
+    def _parent_raised(self, scope: int) -> bool:
+        parent = int(self._profile.fleet.parent[scope])
+        while parent >= 0:
+            if self._raised.effect[parent] > 0:
+                return True
+            parent = int(self._profile.fleet.parent[parent])
+        return False
+
+    # -- rates -------------------------------------------------------------------------------------------------------
+
+    def _count_step(self, now: Floats, inputs: Inputs) -> list[Event]:
+        test, state, failing = self._profile.count, self._count, self._failing
+        if not len(test.rate):
+            return []
+        mean = inputs.mean * np.exp(failing.effect)
+        moved = self._raised.effect[: self._scopes][self._count_scope] != 0
+        counted = self._count_tested & ~(self._is_tail & moved)
+        failed, mean = np.where(counted, inputs.failed, 0.0), np.where(counted, mean, 0.0)
+        events = self._count_recoveries(now, failed, mean)
+        advance_count(state, test.ratios, test.dispersion, test.limit, now, failed, mean, inputs.tried)
+        state.evidence[:, self._is_tail & moved] = 0.0
+        over = np.where(state.failed >= _FEWEST_FAILURES, state.evidence - test.threshold, -np.inf)
+        for channel in np.flatnonzero(over.max(axis=0) >= 0):
+            events += self._raise_count(int(channel), int(over[:, channel].argmax()), now)
+            for item in fields(CountState):
+                getattr(state, item.name)[:, channel] = 0.0
+        return events
+
+    def _count_recoveries(self, now: Floats, failed: Floats, mean: Floats) -> list[Event]:
+        failing, test, evidence = self._failing, self._profile.count, self._settings.resolve_evidence
+        on = failing.effect != 0
+        if not on.any():
+            return []
+        # mean is at the raised rate: back at the old one it is smaller by the ratio
+        usual = mean * np.exp(-failing.effect)
+        step = np.where(on, (mean - usual - failed * failing.effect) / (1 + test.dispersion * usual), 0.0)
+        failing.recovery = np.maximum(failing.recovery + np.minimum(step, evidence / 4), 0.0) * on
+        over = np.flatnonzero(on & (failing.recovery >= evidence))
+        events = []
+        for channel in over:
+            since, moment = float(failing.started[channel]), float(now[channel])
+            kind = EventKind.TAIL if self._is_tail[channel] else EventKind.FAIL
+            scope, number = int(self._count_scope[channel]), self._channel_number(int(channel))
+            if failing.told[channel]:
+                resolve = (moment, since, since, since, 0.0, 0.0, 0.0, np.nan, 0.0)
+                events.append(Event(EventKind.RESOLVE, scope, number, *resolve, {}, kind))
+        failing.effect[over] = failing.recovery[over] = failing.told[over] = 0.0
+        return events
+
+    def _channel_number(self, channel: int) -> int:
+        return -1 if self._is_tail[channel] else channel - len(TAILS) * self._scopes
+
+    def _raise_count(self, channel: int, best: int, now: Floats) -> list[Event]:
+        state, test, failing = self._count, self._profile.count, self._failing
+        failed, expected = float(state.failed[best, channel]), max(float(state.expected[best, channel]), 1e-12)
+        windows, tried = max(float(state.windows[best, channel]), 1.0), float(state.tried[best, channel])
+        effect = float(np.log((failed + 0.25) / (expected + 0.25)))
+        error = float(np.sqrt(1 / (failed + 0.25) + test.dispersion[channel] / windows))
+        was, moment = float(failing.effect[channel]), float(now[channel])
+        failing.effect[channel] = was + effect
+        failing.recovery[channel] = 0.0
+        if was != 0:
+            return []
+        started = float(state.start[best, channel])
+        failing.started[channel], failing.detected[channel] = started, moment
+        scope, tail = int(self._count_scope[channel]), bool(self._is_tail[channel])
+        twin = channel ^ 1  # the other tail of the same scope: one cause, one deviation
+        if tail and (failing.effect[twin] != 0 or self._parent_raised(scope)):
+            return []
+        failing.told[channel] = 1.0
+        information = max(expected / windows * (np.exp(effect) * (effect - 1) + 1), 1e-6)
+        doubt = min(3.0 / information, windows) * self._settings.window_seconds
+        usual = expected / max(tried, 1.0)
+        evidence = {
+            "statistic": float(state.evidence[best, channel]),
+            "threshold": float(test.threshold[best, channel]),
+            "failed": failed,
+            "expected": expected,
+            "windows": windows,
+        }
+        if tail:
+            evidence["quantile"] = TAILS[channel % len(TAILS)]
+        return [
+            Event(
+                EventKind.TAIL if tail else EventKind.FAIL,
+                scope,
+                self._channel_number(channel),
+                moment,
+                started,
+                started - doubt,
+                min(started + doubt, moment),
+                effect,
+                effect - _Z95 * error,
+                effect + _Z95 * error,
+                usual,
+                tried,
+                evidence,
+            )
+        ]
+
+    # -- silence and creep -------------------------------------------------------------------------------------------
+
+    def _silence(self, now: Floats, inputs: Inputs) -> list[Event]:
+        """Windows without observations where the season expects some."""
+        silent, enough = self._silent, self._settings.silent_evidence
+        seen = inputs.seen[: self._scopes]
+        cap = enough * self._settings.window_seconds / _SILENCE_SECONDS
+        quiet = seen <= 0
+        fresh = quiet & (silent.recovery <= 0) & (inputs.expected > 0)
+        silent.started = np.where(fresh, now, silent.started)
+        silent.recovery = np.where(quiet, silent.recovery + np.minimum(inputs.expected, cap), 0.0)
+        events = []
+        for scope in np.flatnonzero((silent.recovery >= enough) & (silent.effect == 0)):
+            silent.effect[scope], silent.detected[scope] = -1.0, now[scope]
+            if not self._parent_silent(int(scope)):
+                silent.told[scope] = 1.0
+                events.append(self._silence_event(EventKind.SILENT, int(scope), now, inputs, None))
+        for scope in np.flatnonzero(~quiet & (silent.effect != 0)):
+            if silent.told[scope]:
+                events.append(self._silence_event(EventKind.RESOLVE, int(scope), now, inputs, EventKind.SILENT))
+            silent.effect[scope] = silent.told[scope] = 0.0
+        return events
+
+    def _parent_silent(self, scope: int) -> bool:
+        parent = int(self._profile.fleet.parent[scope])
+        return parent >= 0 and (self._silent.effect[parent] != 0 or self._parent_silent(parent))
+
+    def _silence_event(self, kind: EventKind, scope: int, now: Floats, inputs: Inputs, ends: EventKind | None) -> Event:
+        since, missing = float(self._silent.started[scope]), float(self._silent.recovery[scope])
+        effect = -np.inf if ends is None else 0.0
+        evidence = {"missing": missing} if ends is None else {}
+        times = (float(now[scope]), since, since, since)
+        return Event(
+            kind, scope, -1, *times, effect, effect, effect, float(inputs.expected[scope]), 0.0, evidence, ends
+        )
+
+    def _creep(self, now: Floats, residual: Floats, variance: Floats) -> list[Event]:
+        """Once a day: whether the level has moved away from the frozen profile by steps too small to be reported."""
+        day, scopes = self._day, self._scopes
+        number = now // _DAY
+        events = []
+        noise = self._profile.shift.noise
+        for scope in np.flatnonzero((number != day.number) & (day.weight > 0)):
+            mean, weight = day.score[scope] / day.weight[scope], day.weight[scope]
+            error = float(np.sqrt(1 / weight + noise.slow_variance[scope]))
+            moved = float(mean - day.told[scope])
+            quiet = self._raised.effect[scope] == 0 and self._tested[scope]
+            if quiet and abs(moved) >= _CREEP and moved > _CREEP_DEVIATIONS * error:
+                day.told[scope] = mean
+                since = float(now[scope]) - _DAY
+                times = (float(now[scope]), since, since - _DAY, float(now[scope]))
+                interval = (float(mean), float(mean - _Z95 * error), float(mean + _Z95 * error))
+                events.append(Event(EventKind.CREEP, int(scope), -1, *times, *interval, np.nan, 0.0, {"day": moved}))
+        new_day = number != day.number
+        day.number = np.where(new_day, number, day.number)
+        use = np.isfinite(variance[:scopes]) & (self._raised.effect[:scopes] == 0)
+        one = np.where(use, 1.0 / (np.where(use, variance[:scopes], 1.0) + self._common[:scopes]), 0.0)
+        day.weight = np.where(new_day, 0.0, day.weight) + one
+        day.score = np.where(new_day, 0.0, day.score) + one * residual[:scopes]
+        return events
