@@ -18,6 +18,7 @@ __all__ = ["AttributeMemo", "decode_attribute", "decode_resource"]
 
 _ENTRY_LIMIT = 32_768
 _EFFECT_LIMIT = 8_192
+_EFFECTS_OF_A_SPAN_LIMIT = 4 * _EFFECT_LIMIT
 _VALUES_PER_KEY = 512  # of keys that do not matter: then the values are not remembered any more
 _RAW_BYTES_LIMIT = 256
 _TEXT_LIMIT = 1_024
@@ -118,6 +119,8 @@ class AttributeMemo(dict[bytes, int]):
     def _effect(self, pair: tuple[str, str]) -> int:
         number = self._effect_numbers.get(pair)
         if number is None:
+            if len(self.effects) >= _EFFECTS_OF_A_SPAN_LIMIT:
+                return 0  # one span with that many attributes: the first of them must do
             number = self._effect_numbers[pair] = len(self.effects)
             self.effects.append(pair)
         return number

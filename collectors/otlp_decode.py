@@ -106,7 +106,7 @@ def _load_json(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise MalformedBodyError("the JSON body is nested too deeply") from None
     except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
-        raise MalformedBodyError(f"the body of {len(body)} bytes is not JSON: {str(error)[:_SHOWN]}") from None
+        raise MalformedBodyError(f"the body of {len(body)} bytes is not JSON: {str(error)[:100]}") from None
     if not isinstance(document, dict):
         raise MalformedBodyError(f"the JSON body is {_kind(document)}, not an object")
     return document

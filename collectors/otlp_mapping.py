@@ -193,9 +193,10 @@ class OtlpMapper:
         attributes = dict(resource.attributes)
         attributes.update(memo.effects[effect] for effect in effects)
         shape = self._shapes_of.work_out(name.decode("utf-8", "replace") if is_span else None, kind, status, attributes)
-        if len(shapes) >= _SHAPE_LIMIT:
+        if memo.crowded or len(shapes) >= _SHAPE_LIMIT:
+            memo.renew()  # this span's effects have just been used; nobody holds others
             shapes.clear()
-        if len(memo.effects) < _SHAPE_LIMIT:
+        else:
             shapes[key] = shape
         return shape
 
@@ -212,7 +213,7 @@ class OtlpMapper:
         return entry
 
     def _renew_if_crowded(self) -> None:
-        """Start over when memory would grow; only between requests, as effects and numbers change their meaning."""
+        """Start over when memory would grow; between requests, as the numbers of resources change their meaning."""
         if self._memo.crowded or self._event_memo.crowded or len(self._resources) > _RESOURCE_LIMIT:
             self._memo.renew()
             self._event_memo.renew()
