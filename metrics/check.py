@@ -8,10 +8,10 @@ answer, a ``fresh_within`` a stale one, every other a wrong one. ``verdict`` ove
 from __future__ import annotations
 
 from datetime import tzinfo
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from .answer_path import PathText
 from .bounded_pattern import PatternText
@@ -207,8 +207,16 @@ AnyCheck = Annotated[
 ]
 
 
+def _tokenise_c2(schema: dict[str, Any]) -> None:
+    """Let editors see that C2 needs ``tokenise: true``."""
+    schema["if"] = {"properties": {"privacy": {"const": "C2"}}, "required": ["privacy"]}
+    schema["then"] = {"properties": {"tokenise": {"const": True}}, "required": ["tokenise"]}
+
+
 class ValueSpec(StrictModel):
     """A value of a step's answer under a name: where it is, how it is written, how private it is."""
+
+    model_config = ConfigDict(json_schema_extra=_tokenise_c2)
 
     path: PathText = Field(description="JSONPath into the answer.")
     privacy: Literal["C1", "C2"] = Field(

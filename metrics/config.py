@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from .check import Zone, utc
 from .config_sections import (
@@ -23,7 +23,7 @@ from .config_sections import (
 )
 from .notifier_settings import AnyNotifier, LogNotifier
 from .receiver_config import ReceiverConfig
-from .scalar_types import StrictModel
+from .scalar_types import StrictModel, refuse
 from .secret import Secret, SecretError
 from .strict_yaml import Document, Location, SpecificationError, read_document, read_text
 from .validation import raise_together, validate
@@ -47,6 +47,18 @@ __all__ = [
 ]
 
 
+_WINDOWS = tuple(seconds for seconds in range(60, 0, -1) if 60 % seconds == 0)
+
+
+def _window(value: object) -> int:
+    if isinstance(value, bool) or value not in _WINDOWS:
+        raise refuse(f"does not divide a minute; write one of {', '.join(str(seconds) for seconds in _WINDOWS)}")
+    return int(str(value))
+
+
+Window = Annotated[int, BeforeValidator(_window), WithJsonSchema({"type": "integer", "enum": list(_WINDOWS)})]
+
+
 class Config(StrictModel):
     """Everything an installation may set; each key has a default.
 
@@ -57,7 +69,7 @@ class Config(StrictModel):
     timezone: Zone = Field(
         default=utc(), description="IANA time zone of the bank, for seasons and for what people read."
     )
-    window_seconds: int = Field(
+    window_seconds: Window = Field(
         default=60, description="Length of a window of figures; must divide 60. Keep it once figures have been stored."
     )
     flows: FlowsConfig = Field(default=FlowsConfig(), description="Flow specifications.")
@@ -130,9 +142,6 @@ def read_config(path: Path) -> tuple[Config | None, Document]:
 
 
 def _broken_rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
-    window = data.get("window_seconds", 60)
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1 or 60 % window:
-        yield ("window_seconds",), "does not divide a minute; write 60, 30, 20, 15, 12, 10, 6, 5, 4, 3, 2 or 1"
     yield from _database_rules(data.get("database"))
     yield from _retention_rules(data.get("retention"))
     notifiers = data.get("notifiers")

@@ -15,11 +15,14 @@ FILES_LIMIT = 1_000
 
 
 def flow_files(path: Path) -> list[Path]:
-    """The specification files at ``path``: itself, or the ``*.yml`` and ``*.yaml`` of a directory, sorted."""
+    """The specification files at ``path``: itself, or the ``*.yml`` and ``*.yaml`` of a directory, sorted.
+
+    Names that start with ``_`` or ``.`` are left out.
+    """
     if not path.is_dir():
         return [path]
     return sorted(
-        entry for entry in path.iterdir() if entry.suffix in (".yml", ".yaml") and not entry.name.startswith(".")
+        entry for entry in path.iterdir() if entry.suffix in (".yml", ".yaml") and not entry.name.startswith((".", "_"))
     )
 
 

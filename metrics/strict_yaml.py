@@ -328,8 +328,10 @@ class _Reader:
         if event.style is not None:
             return text
         value, rule = _resolve(text)
+        if value is None and location:
+            rule = "has no value; write one or delete the key"
         if rule is not None:
-            self._spoil(location, rule, event, text)
+            self._spoil(location, rule, event, text or None)
         return value
 
 
