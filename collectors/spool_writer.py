@@ -12,11 +12,14 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..metrics.observation import ObservationBatch
 from .spool_files import Files
 from .spool_segment import SegmentHeader, SpoolError, SpoolFull, frame
+
+if TYPE_CHECKING:
+    from ..metrics.config import SpoolConfig
 
 __all__ = ["LOCK_NAME", "SEGMENT_SUFFIX", "SpoolWriter", "SyncPolicy"]
 
@@ -160,6 +163,25 @@ class SpoolWriter:
         except OSError as error:
             raise SpoolError(f"the spool {self.directory} cannot be written: {error}") from error
         _OPEN.add(self)
+
+    @classmethod
+    def from_config(cls, config: SpoolConfig, name: str) -> SpoolWriter:
+        """Open a source called ``name`` as the configuration's section ``spool`` says.
+
+        Raises:
+            SpoolError: the directory cannot be made, locked or written.
+        """
+        return cls(
+            config.directory,
+            name,
+            sync=config.fsync,
+            sync_interval_seconds=config.fsync_interval_seconds,
+            segment_bytes=config.segment_bytes,
+            segment_age_seconds=config.segment_age_seconds,
+            maximum_bytes=config.limit_bytes,
+            maximum_age_seconds=config.age_limit_seconds,
+            minimum_free_bytes=config.minimum_free_bytes,
+        )
 
     def append(self, batch: ObservationBatch) -> None:
         """Append one batch; when this returns, it is kept as the sync policy says.

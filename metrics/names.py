@@ -5,7 +5,7 @@ One place, so that a dashboard, a rule and an exporter cannot disagree, and a re
 
 from __future__ import annotations
 
-__all__ = ["Attribute", "Label", "Metric", "Schema"]
+__all__ = ["Attribute", "InstrumentationScope", "Label", "Metric", "Schema"]
 
 
 class Metric:
@@ -52,6 +52,12 @@ class Attribute:
     TOKEN_PREFIX = "cxgauge.token."  # keyed token of a value, for checks across steps
     CHECK_PREFIX = "cxgauge.check."
     DIMENSION_PREFIX = "cxgauge.dimension."
+
+
+class InstrumentationScope:
+    """OpenTelemetry instrumentation scopes; what comes from ``RECORDER`` is in a spool already, so do not count it."""
+
+    RECORDER = "cxgauge.recorder"
 
 
 class Schema:

@@ -1,0 +1,379 @@
+"""What the host holds while a customer is on the way: a flow, and the step that is being passed.
+
+Everything here runs on the host's threads. It takes times, keeps references and queues itself; ids, tokens, dimension
+values and verdicts are worked out by the flush thread (``recorder_encoding``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Final
+
+from ..metrics.flow import FlowSpec, StepSpec
+from ..metrics.judge import Judgement, judge
+from ..metrics.verdict import CheckResult, Verdict
+from .recorder_buffer import Buffer, DropReason
+from .recorder_exceptions import ExceptionVerdicts
+
+__all__ = ["CURRENT_FLOW", "Flow", "FlowPlan", "Leaving", "Step", "StepPlan"]
+
+CURRENT_FLOW: ContextVar[Flow | None] = ContextVar("cxgauge_flow", default=None)
+_NANOSECONDS = 1_000_000_000
+
+
+class _UnfinishedError(BaseException):
+    """What ``Step.raised`` holds before the step is left."""
+
+
+class StepPlan:
+    """A step as the recorder uses it."""
+
+    __slots__ = ("name", "required_next", "spec")
+
+    def __init__(self, flow: FlowSpec, spec: StepSpec) -> None:
+        self.name = spec.name
+        self.spec = spec
+        following = (flow.step(name) for name in flow.following(spec.name))
+        self.required_next = next((step.name for step in following if not step.optional), None)
+
+
+class FlowPlan:
+    """A flow as the recorder uses it."""
+
+    __slots__ = ("first", "name", "spec", "steps")
+
+    def __init__(self, spec: FlowSpec) -> None:
+        self.name = spec.name
+        self.spec = spec
+        self.steps = {step.name: StepPlan(spec, step) for step in spec.steps}
+        self.first = next((step.name for step in spec.steps if not step.optional), None)
+
+    def next_expected(self, passed: list[str]) -> str | None:
+        """The step a customer who passed these steps would have to pass next; None when the flow may end here.
+
+        A flow that passed a step after which nothing is required has reached an end, whatever was repeated later.
+        """
+        if any(self.steps[name].required_next is None for name in passed):
+            return None
+        expected = self.steps[passed[-1]].required_next if passed else self.first
+        for _ in self.steps:
+            if expected is None or expected not in passed:
+                break
+            expected = self.steps[expected].required_next
+        return expected
+
+
+class InstanceNumbers:
+    """128-bit ids: eight random bytes a process and a counter, so that making one is an increment."""
+
+    __slots__ = ("next", "prefix")
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Draw new random bytes, as a forked child must."""
+        self.prefix = os.urandom(8)
+        self.next: Callable[[], int] = itertools.count(int.from_bytes(os.urandom(6), "big")).__next__
+
+
+INSTANCE_NUMBERS: Final = InstanceNumbers()
+os.register_at_fork(after_in_child=INSTANCE_NUMBERS.renew)
+
+
+class Settings:
+    """What a recorder's flows and steps share."""
+
+    __slots__ = ("clock", "current_span", "exceptions", "judge_later", "step_class", "timer")
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        timer: Callable[[], int],
+        judge_later: bool,
+        exceptions: ExceptionVerdicts,
+    ) -> None:
+        self.clock = clock
+        self.timer = timer
+        self.judge_later = judge_later
+        self.exceptions = exceptions
+        self.current_span: Callable[[], Any] | None = None
+        self.step_class: type[Step] = Step
+
+
+class Flow:
+    """One customer on one way through a flow; made by ``Recorder.flow``. Use it as a (possibly async) context manager.
+
+    Leaving it without an exception before every required step was passed is recorded as ``abandoned``, on the step
+    that would have come next. An exception that escapes between steps is recorded on that step too. A flow that was
+    taken over from a caller, or handed on with ``Recorder.inject``, may be finished elsewhere: it is never judged
+    abandoned here.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "buffer",
+        "customer",
+        "dimensions",
+        "ended",
+        "instance",
+        "left",
+        "lost",
+        "number",
+        "open_ended",
+        "passed",
+        "plan",
+        "prefix",
+        "series",
+        "settings",
+        "started",
+        "steps",
+        "timer",
+        "token",
+        "unhappy",
+        "values",
+    )
+
+    def __init__(
+        self, plan: FlowPlan, settings: Settings, buffer: Buffer, customer: object, dimensions: Mapping[str, object]
+    ) -> None:
+        self.plan = plan
+        self.steps = plan.steps
+        self.settings = settings
+        self.buffer = buffer
+        self.timer = settings.timer
+        self.customer = customer
+        self.dimensions = dimensions
+        self.prefix = INSTANCE_NUMBERS.prefix
+        self.number = INSTANCE_NUMBERS.next()
+        self.instance: bytes | None = None  # once known; else from `number`
+        self.open_ended = False
+        self.lost = False  # a passage was dropped: whether the flow was finished is not known
+        self.started = self.timer()
+        self.left: Token[Flow | None] | None = None
+        # Of the flush thread:
+        self.passed: list[str] = []
+        self.ended = self.started
+        self.unhappy = False
+        self.values: tuple[tuple[str, str], ...] | None = None
+        self.token: bytes | None = None
+        self.series: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the flow."""
+        return self.plan.name
+
+    @property
+    def id(self) -> bytes:
+        """The flow instance: 16 bytes that all observations of this customer's way carry."""
+        if self.instance is None:
+            self.instance = self.prefix + self.number.to_bytes(8, "big")
+        return self.instance
+
+    def step(self, name: str, /) -> Step:
+        """Begin to pass a step: ``with flow.step("bill_total") as step: …``."""
+        try:
+            return self.settings.step_class(self, self.steps[name])
+        except Exception as error:
+            known = not isinstance(error, (KeyError, TypeError))
+            self.buffer.drops.add(DropReason.INTERNAL_ERROR if known else DropReason.UNKNOWN_STEP)
+            return NO_STEP
+
+    def leave_open(self) -> None:
+        """Say that other requests or processes go on with this flow, so that leaving it here abandons nothing."""
+        self.open_ended = True
+
+    def abandon(self) -> None:
+        """Say that the customer left, for flows that are not used as context managers."""
+        self._leave(None)
+
+    def _leave(self, raised: type[BaseException] | None) -> None:
+        if not self.open_ended:
+            self.open_ended = True
+            self.buffer.add(Leaving(self, self.timer(), raised))
+
+    def __enter__(self) -> Flow:
+        self.left = CURRENT_FLOW.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self.left is not None:
+                CURRENT_FLOW.reset(self.left)
+        except Exception:
+            CURRENT_FLOW.set(None)
+        try:
+            self._leave(kind)
+        except Exception:
+            self.buffer.drops.add(DropReason.INTERNAL_ERROR)
+
+    async def __aenter__(self) -> Flow:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+class Leaving:
+    """A flow was left; whether that abandons a step, the flush thread finds out."""
+
+    __slots__ = ("at", "flow", "raised")
+
+    def __init__(self, flow: Flow, at: int, raised: type[BaseException] | None) -> None:
+        self.flow = flow
+        self.at = at
+        self.raised = raised
+
+
+class Step:
+    """One passage of a step. Its duration runs from entering to :meth:`answer`, or to leaving without one.
+
+    An exception that leaves the step makes it ``timeout``, ``abandoned`` (cancellation) or ``error``, and goes on
+    untouched.
+    """
+
+    __slots__ = ("ended", "flow", "judged", "plan", "raised", "results", "span", "started", "unjudged", "worst")
+
+    def __init__(self, flow: Flow, plan: StepPlan) -> None:
+        self.flow = flow
+        self.plan = plan
+        self.ended = 0
+        self.raised: type[BaseException] | None = _UnfinishedError
+        self.judged: Judgement | None = None
+        self.span: Any = None
+        self.worst = Verdict.GOOD
+        self.results: dict[str, CheckResult] | None = None
+        self.unjudged: Any = None
+
+    def __enter__(self) -> Step:
+        self.started = self.flow.timer()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        flow = self.flow
+        if kind is not None or not self.ended:
+            self.ended = flow.timer()
+        try:
+            if self.raised is not _UnfinishedError:
+                raise RuntimeError("a step object is used for one passage")
+            self.raised = kind
+            current_span = flow.settings.current_span
+            if current_span is not None and self.span is None:
+                self.span = current_span()
+            if not flow.buffer.add(self):
+                flow.lost = True
+        except Exception:
+            flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+
+    async def __aenter__(self) -> Step:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def answer(self, answer: object) -> None:
+        """Hand over what the customer got: ends the duration, and judges the step's checks on it.
+
+        Judged here and now unless the recorder was made with ``judge_later``; nothing of the answer is kept then.
+        """
+        try:
+            flow = self.flow
+            self.ended = flow.timer()
+            if not self.plan.spec.checks:
+                return
+            if flow.settings.judge_later:
+                self.unjudged = answer
+            else:
+                duration = (self.ended - self.started) / _NANOSECONDS
+                self.judged = judge(self.plan.spec, duration, answer, flow.settings.clock())
+        except Exception:
+            self.flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+
+    def verdict(self, verdict: Verdict | str) -> None:
+        """Say what is known without an exception, such as ``"error"`` for a status code; the worst verdict wins."""
+        try:
+            given = Verdict[verdict.upper()] if isinstance(verdict, str) else Verdict(verdict)
+            self.worst = max(self.worst, given)
+        except Exception:
+            self.flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+
+    def check(self, name: str, passed: bool | None) -> None:
+        """Give the result of a declared check that the host judged itself; None when it could not tell.
+
+        Given results win over the ones judged on :meth:`answer`.
+        """
+        try:
+            result = CheckResult.UNKNOWN if passed is None else CheckResult.PASS if passed else CheckResult.FAIL
+            if self.results is None:
+                self.results = {}
+            self.results[str(name)] = result
+        except Exception:
+            self.flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+
+
+class NoStep(Step):
+    """Stands in for a step that is not recorded."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        pass
+
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def answer(self, answer: object) -> None:
+        """Do nothing."""
+
+    def verdict(self, verdict: Verdict | str) -> None:
+        """Do nothing."""
+
+    def check(self, name: str, passed: bool | None) -> None:
+        """Do nothing."""
+
+
+class NoFlow(Flow):
+    """Stands in for a flow that is not recorded; each of its steps is counted as dropped for one reason."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, buffer: Buffer, reason: str) -> None:
+        self.buffer = buffer
+        self.reason = reason
+        self.open_ended = True
+        self.left = None
+
+    @property
+    def name(self) -> str:
+        """Empty."""
+        return ""
+
+    @property
+    def id(self) -> bytes:
+        """All zero."""
+        return bytes(16)
+
+    def step(self, name: str, /) -> Step:
+        """Count a drop."""
+        del name
+        self.buffer.drops.add(self.reason)
+        return NO_STEP
+
+
+NO_STEP: Final = NoStep()

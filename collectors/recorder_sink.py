@@ -1,0 +1,118 @@
+"""From the recorder's buffer to the spool, on the flush thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..metrics.observation import ObservationBatch
+from .recorder_buffer import DropReason, Drops
+from .recorder_encoding import Encoder
+from .spool import SpoolError, SpoolFull, SpoolWriter
+
+__all__ = ["SpoolSink"]
+
+_LOGGER = logging.getLogger("cxgauge.recorder")
+_OPEN_AGAIN_SECONDS = 1.0
+
+
+class SpoolSink:
+    """Encodes entries and appends them to a source of its own, opened with the first of them.
+
+    Args:
+        open_spool: Opens the source; called again in a forked child, and every second while it fails.
+        encoder: Makes batches of entries.
+        drops: Where observations that the disk did not take are counted.
+        clock: Seconds since 1970.
+        timer: The monotonic nanoseconds that entries are timed with.
+    """
+
+    def __init__(
+        self,
+        open_spool: Callable[[], SpoolWriter] | None,
+        encoder: Encoder,
+        drops: Drops,
+        clock: Callable[[], float],
+        timer: Callable[[], int],
+    ) -> None:
+        self._open = open_spool
+        self._encoder = encoder
+        self._drops = drops
+        self._clock = clock
+        self._timer = timer
+        self.forked()
+
+    def forked(self) -> None:
+        """Forget the parent's source, and what was refused to it."""
+        self.problem: str | None = None
+        self._writer: SpoolWriter | None = None
+        self._refused: ObservationBatch | None = None
+        self._open_again_at = float("-inf")
+
+    def take(self, entries: list[Any]) -> str | None:
+        """Take the entries, unless the spool is full or cannot be opened."""
+        writer = self._writer or self._opened()
+        if writer is None:
+            return DropReason.SPOOL_ERROR
+        if self._refused is not None:
+            refused, self._refused = self._refused, None
+            if not self._append(writer, refused):
+                return DropReason.SPOOL_FULL
+        batch = self._encoder.encode(entries, round(self._clock() * 1e6) * 1000 - self._timer())
+        if len(batch):
+            self._append(writer, batch)
+        return None
+
+    def idle(self) -> None:
+        """Let the spool close a segment that is old enough, and try again what was refused."""
+        if self._writer is None:
+            return
+        if self._refused is not None:
+            self.take([])
+        with contextlib.suppress(SpoolError):  # told by the next append
+            self._writer.maintain()
+
+    def end(self) -> None:
+        """Count what was refused to the last, and close the source."""
+        if self._refused is not None:
+            self._drops.add(DropReason.SPOOL_FULL, len(self._refused))
+            self._refused = None
+        if self._writer is not None:
+            self._writer.close()
+
+    def _append(self, writer: SpoolWriter, batch: ObservationBatch) -> bool:
+        """Append; False when it was refused and is kept."""
+        try:
+            writer.append(batch)
+            self._say(None)
+        except SpoolFull as full:
+            self._refused = batch
+            self._say(str(full))
+            return False
+        except SpoolError as error:
+            # Whether it was kept is not known: counted as lost rather than written twice.
+            self._drops.add(DropReason.SPOOL_ERROR, len(batch))
+            self._say(str(error))
+        return True
+
+    def _opened(self) -> SpoolWriter | None:
+        if self._open is None or time.monotonic() < self._open_again_at:
+            return None
+        try:
+            self._writer = self._open()
+            self._say(None)
+        except Exception as error:
+            self._open_again_at = time.monotonic() + _OPEN_AGAIN_SECONDS
+            self._say(str(error))
+        return self._writer
+
+    def _say(self, problem: str | None) -> None:
+        """Log a problem when it begins and when it is over."""
+        if problem is not None and self.problem is None:
+            _LOGGER.warning("observations wait in memory: %s", problem)
+        elif problem is None and self.problem is not None:
+            _LOGGER.warning("observations are written to the spool again")
+        self.problem = problem
