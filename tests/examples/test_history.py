@@ -1,4 +1,4 @@
-"""The simulated history of the demonstration: marked as such, ordered, reproducible, and like the bank it stands for."""
+"""The simulated history of the demonstration: marked, ordered, reproducible, and like the bank it stands for."""
 
 from __future__ import annotations
 
