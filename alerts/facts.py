@@ -1,0 +1,199 @@
+"""The labelled facts of an alert: size, beginning, who is hit, evidence, and what is not concluded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..metrics.deviation import Deviation, DeviationKind
+from .alert import RULER, Alert, AlertState
+from .attribution import Attribution, Concentration, Contribution
+from .impact import Impact
+from .sentences import Sentences, pairs
+
+__all__ = ["Fact", "Facts"]
+
+_WORST_LISTED = 3
+_ALSO_LISTED = 6
+_MIX_WORTH_SAYING = 0.1  # of the whole change
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One labelled line of the long form."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Collects the facts of an alert in the language of ``say``."""
+
+    say: Sentences
+
+    def of(self, alert: Alert) -> Iterator[Fact]:
+        """The facts of an alert, most important first."""
+        text = self.say.translator.text
+        lead = alert.lead
+        if lead.scope.flow != RULER:
+            yield from self._size(lead)
+        yield Fact(text("Began"), self._began(lead))
+        yield from self._who(alert)
+        also = self._also(alert)
+        if also:
+            yield Fact(text("Same cause"), also)
+        evidence = self._evidence(lead)
+        if evidence:
+            yield Fact(text("Evidence"), evidence)
+        yield from self._people(alert)
+
+    def _size(self, lead: Deviation) -> Iterator[Fact]:
+        text = self.say.translator.text
+        if lead.kind is DeviationKind.SILENT:
+            yield Fact(text("Change"), text("{levels} observations a minute", levels=self.say.levels(lead)))
+            return
+        yield Fact(
+            text("Change"),
+            text(
+                "{levels}, {change} (95 % interval {interval})",
+                levels=self.say.levels(lead),
+                change=self.say.figures.change(lead.effect),
+                interval=self.say.figures.interval(lead.effect_low, lead.effect_high),
+            ),
+        )
+        yield Fact(
+            text("Observations"),
+            text(
+                "{after} since then, {before} before",
+                after=self.say.figures.count(lead.observations),
+                before=self.say.figures.count(lead.observations_before),
+            ),
+        )
+
+    def _began(self, lead: Deviation) -> str:
+        text = self.say.translator.text
+        time = self.say.figures.time
+        return text(
+            "{since} (between {low} and {high}; seen at {detected}), {zone}",
+            since=time(lead.started_at, self.say.now),
+            low=time(lead.started_low, self.say.now),
+            high=time(lead.started_high, self.say.now),
+            detected=time(lead.detected_at, self.say.now),
+            zone=self.say.figures.zone_name(self.say.now),
+        )
+
+    def _who(self, alert: Alert) -> Iterator[Fact]:
+        text = self.say.translator.text
+        attribution, impact = alert.attribution, alert.impact
+        if attribution is not None:
+            yield Fact(text("Who is hit"), self._concentration(attribution))
+            if abs(attribution.mix) >= _MIX_WORTH_SAYING * abs(attribution.total) > 0:
+                yield Fact(
+                    text("Mix"),
+                    text(
+                        "within groups {within}, by a changed mix of customers {mix}",
+                        within=self.say.figures.change(attribution.within),
+                        mix=self.say.figures.change(attribution.mix),
+                    ),
+                )
+        if impact is not None:
+            yield from self._impact(impact)
+
+    def _concentration(self, attribution: Attribution) -> str:
+        text = self.say.translator.text
+        if attribution.concentration is Concentration.UNKNOWN:
+            return text("not enough data to tell")
+        if attribution.concentration is Concentration.EVERYONE or not attribution.contributions:
+            return text("everyone alike, as far as the data can tell")
+        return text("; ").join(self._contribution(each) for each in attribution.contributions[:_WORST_LISTED])
+
+    def _contribution(self, contribution: Contribution) -> str:
+        text = self.say.translator.text
+        values = {
+            "dimensions": pairs(contribution.dimensions),
+            "change": self.say.figures.change(contribution.effect),
+            "interval": self.say.figures.interval(contribution.effect_low, contribution.effect_high),
+            "share": self.say.figures.share(contribution.share),
+            "shares": self.say.figures.shares(contribution.share_low, contribution.share_high),
+        }
+        if contribution.is_new:
+            return text(
+                "{dimensions}, new, {change} against comparable customers ({interval}), "
+                "{share} of the change ({shares})",
+                **values,
+            )
+        return text("{dimensions} {change} ({interval}), {share} of the change ({shares})", **values)
+
+    def _impact(self, impact: Impact) -> Iterator[Fact]:
+        text, count = self.say.translator.text, self.say.figures.count
+        if impact.customers is not None and impact.customers_seen:
+            yield Fact(
+                text("Customers"),
+                text(
+                    "{hit} of {seen} got a late, wrong or failed answer",
+                    hit=count(impact.customers), seen=count(impact.customers_seen),
+                ),
+            )  # fmt: skip
+        if impact.flow_instances is not None and impact.flow_instances_seen:
+            yield Fact(
+                text("Flow instances"),
+                text("{hit} of {seen}", hit=count(impact.flow_instances), seen=count(impact.flow_instances_seen)),
+            )
+        lost = impact.completions_lost
+        if lost is not None:
+            yield Fact(
+                text("Completions lost"),
+                text(
+                    "{lost} ({low} to {high}) against the usual completion rate",
+                    lost=count(lost.value), low=count(lost.low), high=count(lost.high),
+                ),
+            )  # fmt: skip
+
+    def _also(self, alert: Alert) -> str:
+        text = self.say.translator.text
+        others = [member for member in alert.members[1:] if member.recovered_at is None or not alert.is_open]
+        listed = [
+            text(
+                "{where}: {brief}", where=self.say.where(member.deviation.scope), brief=self.say.brief(member.deviation)
+            )
+            for member in others[:_ALSO_LISTED]
+        ]
+        if len(others) > _ALSO_LISTED:
+            listed.append(text("and {count} more", count=len(others) - _ALSO_LISTED))
+        return text("; ").join(listed)
+
+    def _evidence(self, lead: Deviation) -> str:
+        text = self.say.translator.text
+        statistic, threshold = lead.evidence.get("statistic"), lead.evidence.get("threshold")
+        if statistic is None or threshold is None:
+            return ""
+        return text(
+            "the sum of evidence for a lasting change reached {statistic}; {threshold} raises an alarm "
+            "(learnt from this series' own past for the false alarms you tolerate)",
+            statistic=f"{statistic:.1f}",
+            threshold=f"{threshold:.1f}",
+        )
+
+    def _people(self, alert: Alert) -> Iterator[Fact]:
+        text = self.say.translator.text
+        owner = self.say.titles.owner(alert.scope)
+        if owner:
+            yield Fact(text("Owner"), owner)
+        if alert.assignee:
+            yield Fact(text("Assigned to"), alert.assignee)
+        if alert.acknowledged_by and alert.acknowledged_at is not None:
+            at = self.say.figures.time(alert.acknowledged_at, self.say.now)
+            yield Fact(text("Acknowledged"), text("by {by} at {at}", by=alert.acknowledged_by, at=at))
+
+    def not_concluded(self, alert: Alert) -> str:
+        """What must not be read into the alert."""
+        text = self.say.translator.text
+        if alert.lead.kind is DeviationKind.SILENT:
+            return text("No data is neither health nor failure: this does not say whether customers are affected.")
+        if alert.state is AlertState.RESOLVED:
+            return text("This does not say why it began, nor why it ended.")
+        return text(
+            "This does not say why. Releases and other events close in time are coincidence until shown "
+            "otherwise. The interval describes the time since the start; it does not promise that the change lasts."
+        )
