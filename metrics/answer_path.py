@@ -32,7 +32,6 @@ _NAME = r"[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*"
 _STEP = re.compile(
     rf"""\.({_NAME})|\['([^'\\]*)'\]|\["([^"\\]*)"\]|\[(0|[1-9][0-9]{{0,5}})\]|(\[\*\]|\.\*)""",
 )
-_EVERY = object()
 _ABSENT = object()
 
 
@@ -79,7 +78,7 @@ class AnswerPath:
     @property
     def singular(self) -> bool:
         """Whether the path can find one value at most."""
-        return self._steps is not None and _EVERY not in self._steps
+        return self._steps is not None and None not in self._steps
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AnswerPath) and other.text == self.text
@@ -94,9 +93,9 @@ class AnswerPath:
         return (AnswerPath, (self.text,))
 
 
-def _simple_steps(text: str) -> tuple[object, ...] | None:
-    """Names, positions and every-marks of a simple path; None when it is not one."""
-    steps: list[object] = []
+def _simple_steps(text: str) -> tuple[str | int | None, ...] | None:
+    """Names, positions and None for ``[*]`` of a simple path; None when it is not one."""
+    steps: list[str | int | None] = []
     position = 1
     while position < len(text):
         found = _STEP.match(text, position)
@@ -104,41 +103,44 @@ def _simple_steps(text: str) -> tuple[object, ...] | None:
             return None
         position = found.end()
         name = next((group for group in found.group(1, 2, 3) if group is not None), None)
-        steps.append(name if name is not None else _EVERY if found[5] else int(found[4]))
+        steps.append(name if name is not None else int(found[4]) if found[4] is not None else None)
     return tuple(steps)
 
 
-def _walk(steps: tuple[object, ...], answer: object) -> list[Any]:
+def _walk(steps: tuple[str | int | None, ...], answer: object) -> list[Any]:
     nodes: list[Any] = [answer]
     for step in steps:
-        if step is _EVERY:
+        if step is None:
             nodes = [child for node in nodes for child in _children(node)]
             if len(nodes) > NODES_LIMIT:
                 raise TooManyNodesError(f"more than {NODES_LIMIT} nodes")
+        elif isinstance(step, int):
+            nodes = [node[step] for node in nodes if _is_list(node) and step < len(node)]
         else:
-            nodes = [child for node in nodes if (child := _child(node, step)) is not _ABSENT]
+            nodes = [
+                child
+                for node in nodes
+                if (child := node.get(step, _ABSENT) if type(node) is dict else _member(node, step)) is not _ABSENT
+            ]
         if not nodes:
             break
     return nodes
 
 
-def _child(node: Any, step: object) -> Any:
-    if type(node) is dict:
-        return node.get(step, _ABSENT) if type(step) is str else _ABSENT
-    if isinstance(step, int):
-        listed = isinstance(node, Sequence) and not isinstance(node, (str, bytes, bytearray))
-        return node[step] if listed and step < len(node) else _ABSENT
+def _is_list(node: Any) -> bool:
+    return isinstance(node, Sequence) and not isinstance(node, (str, bytes, bytearray))
+
+
+def _member(node: Any, name: str) -> Any:
     if isinstance(node, Mapping):
-        return node.get(step, _ABSENT)
-    if step in _member_names(node):
-        return getattr(node, str(step), _ABSENT)
-    return _ABSENT
+        return node.get(name, _ABSENT)
+    return getattr(node, name, _ABSENT) if name in _member_names(node) else _ABSENT
 
 
 def _children(node: Any) -> Sequence[Any]:
     if isinstance(node, Mapping):
         children: Sequence[Any] = list(islice(node.values(), NODES_LIMIT + 1))
-    elif isinstance(node, Sequence) and not isinstance(node, (str, bytes, bytearray)):
+    elif _is_list(node):
         children = node
     else:
         children = [getattr(node, name) for name in _member_names(node)]

@@ -8,7 +8,6 @@ Arithmetic uses a context of its own, so that the host's precision and traps cha
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, tzinfo
@@ -19,7 +18,7 @@ from .check import NumberFormat, TimeFormat
 __all__ = ["as_decimal", "as_timestamp", "difference", "total"]
 
 _EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN, Emin=-10_000, Emax=10_000, traps=[])
-_DIGITS_LIMIT = 30
+_DIGITS_LIMIT = 30  # and characters of a number as text
 _INT_LIMIT = 10**_DIGITS_LIMIT
 
 _PLAIN = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -36,29 +35,33 @@ _DATE = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})", re.ASCII)
 def as_decimal(value: object, form: NumberFormat = "plain") -> Decimal | None:
     """``value`` as an exact number; None when it is not one in the declared form, or has over 30 digits."""
     number = _from_text(value, form) if isinstance(value, str) else _from_number(value)
-    if number is None or not number.is_finite() or len(number.as_tuple().digits) > 2 * _DIGITS_LIMIT:
-        return None
-    if number and not -_DIGITS_LIMIT <= number.adjusted() <= _DIGITS_LIMIT:
-        return None
-    if form == "hundredths":
+    if number is not None and form == "hundredths":
         return number.scaleb(-2, _EXACT) if number == number.to_integral_value(context=_EXACT) else None
     return number
 
 
 def _from_number(value: object) -> Decimal | None:
     if isinstance(value, Decimal):
-        return value
+        return value if _is_bounded(value) else None
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return Decimal(value) if -_INT_LIMIT < value < _INT_LIMIT else None
-    if isinstance(value, float) and math.isfinite(value):
-        return Decimal(repr(float(value)))
+    if isinstance(value, float) and -_INT_LIMIT < value < _INT_LIMIT:  # not a NaN either
+        number = Decimal(repr(float(value)))
+        return number if _is_bounded(number) else None
     return None
 
 
+def _is_bounded(number: Decimal) -> bool:
+    if not number.is_finite():
+        return False
+    _, digits, exponent = number.as_tuple()
+    return len(digits) <= _DIGITS_LIMIT and isinstance(exponent, int) and -_DIGITS_LIMIT <= exponent <= _DIGITS_LIMIT
+
+
 def _from_text(value: str, form: NumberFormat) -> Decimal | None:
-    if len(value) > 2 * _DIGITS_LIMIT:
+    if len(value) > _DIGITS_LIMIT:
         return None
     if form == "currency":
         found = _CURRENCY.fullmatch(value)

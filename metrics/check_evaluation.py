@@ -32,7 +32,7 @@ from .check import (
 )
 from .verdict import CheckResult
 
-__all__ = ["CheckOutcome", "Evaluate", "Reason", "compile_check", "evaluate_checks", "structured"]
+__all__ = ["Answer", "CheckOutcome", "Evaluate", "Reason", "compile_check", "evaluate_checks", "structured"]
 
 ANSWER_TEXT_LIMIT = 1 << 20  # characters of an answer given as JSON text
 
@@ -114,12 +114,31 @@ class CheckOutcome:
 
 
 Finding = tuple[CheckResult, Reason]
-Evaluate = Callable[[object, float], CheckOutcome]
-"""``(answer, at) -> outcome`` of one compiled check; ``at`` is when the answer arrived, seconds since 1970."""
 
 _HOLDS: Finding = (PASS, Reason.HOLDS)
 _MISSING: Finding = (UNKNOWN, Reason.VALUE_MISSING)
 _NOT_A_NUMBER: Finding = (UNKNOWN, Reason.NOT_A_NUMBER)
+
+
+class Answer:
+    """An answer under evaluation; what a path finds is remembered for the step's other checks."""
+
+    __slots__ = ("_found", "_value")
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+        self._found: dict[str, list[Any]] = {}
+
+    def find(self, path: AnswerPath) -> list[Any]:
+        """The values ``path`` finds."""
+        found = self._found.get(path.text)
+        if found is None:
+            found = self._found[path.text] = path.find(self._value)
+        return found
+
+
+Evaluate = Callable[[Answer, float], CheckOutcome]
+"""``(answer, at) -> outcome`` of one compiled check; ``at`` is when the answer arrived, seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +150,18 @@ class _Reading:
     time: TimeFormat = "iso8601"
     zone: tzinfo | None = None
 
-    def nodes(self, answer: object) -> Sequence[Any]:
+    def nodes(self, answer: Answer) -> Sequence[Any]:
         """The values found; one list found is taken as its entries."""
-        found = self.path.find(answer)
+        found = answer.find(self.path)
         if len(found) == 1 and isinstance(found[0], (list, tuple)):
             return found[0]
         return found
 
-    def numbers(self, answer: object) -> list[Decimal | None]:
+    def numbers(self, answer: Answer) -> list[Decimal | None]:
         return [as_decimal(node, self.number) for node in self.nodes(answer)]
 
 
-class _NotSingleError(Exception):
+class _UnreadableError(Exception):
     def __init__(self, finding: Finding) -> None:
         super().__init__()
         self.finding = finding
@@ -160,13 +179,13 @@ def compile_check(check: CheckSpec, values: Mapping[str, ValueSpec]) -> Evaluate
     name = check.name
     outcomes: dict[Finding, CheckOutcome] = {}
 
-    def evaluate(answer: object, at: float) -> CheckOutcome:
+    def evaluate(answer: Answer, at: float) -> CheckOutcome:
         try:
             if condition is not None and not condition(answer):
                 finding = (CheckResult.NOT_EVALUATED, Reason.CONDITION_NOT_MET)
             else:
                 finding = find(answer, at)
-        except _NotSingleError as error:
+        except _UnreadableError as error:
             finding = error.finding
         except TooManyNodesError:
             finding = (UNKNOWN, Reason.TOO_MANY_VALUES)
@@ -183,10 +202,10 @@ def compile_check(check: CheckSpec, values: Mapping[str, ValueSpec]) -> Evaluate
 def evaluate_checks(evaluators: Iterable[tuple[str, Evaluate]], answer: object, at: float) -> tuple[CheckOutcome, ...]:
     """Evaluate compiled checks ``(name, evaluate)`` on an answer, JSON text included."""
     try:
-        answer = structured(answer)
-    except _NotSingleError as error:
+        view = Answer(structured(answer))
+    except _UnreadableError as error:
         return tuple(CheckOutcome(name, *error.finding) for name, _ in evaluators)
-    return tuple(evaluate(answer, at) for _, evaluate in evaluators)
+    return tuple(evaluate(view, at) for _, evaluate in evaluators)
 
 
 def structured(answer: object) -> object:
@@ -194,11 +213,11 @@ def structured(answer: object) -> object:
     if not isinstance(answer, (str, bytes, bytearray)):
         return answer
     if len(answer) > ANSWER_TEXT_LIMIT:
-        raise _NotSingleError((UNKNOWN, Reason.ANSWER_TOO_LARGE))
+        raise _UnreadableError((UNKNOWN, Reason.ANSWER_TOO_LARGE))
     try:
         return json.loads(answer, parse_float=Decimal)
     except (ValueError, RecursionError):
-        raise _NotSingleError((UNKNOWN, Reason.ANSWER_NOT_JSON)) from None
+        raise _UnreadableError((UNKNOWN, Reason.ANSWER_NOT_JSON)) from None
 
 
 def _reading(operand: str, values: Mapping[str, ValueSpec]) -> _Reading:
@@ -208,12 +227,12 @@ def _reading(operand: str, values: Mapping[str, ValueSpec]) -> _Reading:
     return _Reading(value.path, value.number, value.time, value.timezone)
 
 
-def _single(reading: _Reading, answer: object) -> Any:
-    found = reading.path.find(answer)
+def _single(reading: _Reading, answer: Answer) -> Any:
+    found = answer.find(reading.path)
     if not found or found[0] is None:
-        raise _NotSingleError(_MISSING)
+        raise _UnreadableError(_MISSING)
     if len(found) > 1:
-        raise _NotSingleError((UNKNOWN, Reason.SEVERAL_VALUES))
+        raise _UnreadableError((UNKNOWN, Reason.SEVERAL_VALUES))
     return found[0]
 
 
@@ -225,10 +244,10 @@ def _empty(node: Any) -> bool:
     return isinstance(node, (list, tuple, dict)) and not node
 
 
-def _present(check: Present, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+def _present(check: Present, values: Mapping[str, ValueSpec]) -> Callable[[Answer, float], Finding]:
     reading, at_least = _reading(check.value, values), check.at_least
 
-    def find(answer: object, at: float) -> Finding:
+    def find(answer: Answer, at: float) -> Finding:
         del at
         filled = sum(not _empty(node) for node in reading.nodes(answer))
         if filled >= at_least:
@@ -255,12 +274,12 @@ def _equal(one: Any, form: NumberFormat, other: Any, other_form: NumberFormat, t
     return _HOLDS if apart <= (tolerance or 0) else (FAIL, Reason.DIFFERS)
 
 
-def _equals(check: Equals, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+def _equals(check: Equals, values: Mapping[str, ValueSpec]) -> Callable[[Answer, float], Finding]:
     reading = _reading(check.value, values)
     other = None if check.to is None else _reading(check.to, values)
     expected, tolerance = check.expected, check.tolerance
 
-    def find(answer: object, at: float) -> Finding:
+    def find(answer: Answer, at: float) -> Finding:
         del at
         one = _single(reading, answer)
         if other is None:
@@ -270,10 +289,10 @@ def _equals(check: Equals, values: Mapping[str, ValueSpec]) -> Callable[[object,
     return find
 
 
-def _sum_equals(check: SumEquals, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+def _sum_equals(check: SumEquals, values: Mapping[str, ValueSpec]) -> Callable[[Answer, float], Finding]:
     reading, parts, tolerance = _reading(check.value, values), _reading(check.of, values), check.tolerance
 
-    def find(answer: object, at: float) -> Finding:
+    def find(answer: Answer, at: float) -> Finding:
         del at
         whole = as_decimal(_single(reading, answer), reading.number)
         numbers = parts.numbers(answer)
@@ -287,12 +306,12 @@ def _sum_equals(check: SumEquals, values: Mapping[str, ValueSpec]) -> Callable[[
     return find
 
 
-def _count_equals(check: CountEquals, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+def _count_equals(check: CountEquals, values: Mapping[str, ValueSpec]) -> Callable[[Answer, float], Finding]:
     entries = _reading(check.of, values)
     reading = None if check.value is None else _reading(check.value, values)
     fixed = check.expected
 
-    def find(answer: object, at: float) -> Finding:
+    def find(answer: Answer, at: float) -> Finding:
         del at
         expected = fixed if reading is None else as_decimal(_single(reading, answer), reading.number)
         if expected is None:
@@ -302,10 +321,10 @@ def _count_equals(check: CountEquals, values: Mapping[str, ValueSpec]) -> Callab
     return find
 
 
-def _fresh_within(check: FreshWithin, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+def _fresh_within(check: FreshWithin, values: Mapping[str, ValueSpec]) -> Callable[[Answer, float], Finding]:
     reading, within, skew = _reading(check.value, values), check.within, check.clock_skew
 
-    def find(answer: object, at: float) -> Finding:
+    def find(answer: Answer, at: float) -> Finding:
         times = [as_timestamp(node, reading.time, reading.zone) for node in reading.nodes(answer)]
         known = [time for time in times if time is not None]
         if not times:
@@ -319,10 +338,10 @@ def _fresh_within(check: FreshWithin, values: Mapping[str, ValueSpec]) -> Callab
     return find
 
 
-def _matches(check: Matches, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+def _matches(check: Matches, values: Mapping[str, ValueSpec]) -> Callable[[Answer, float], Finding]:
     reading, pattern = _reading(check.value, values), check.pattern
 
-    def find(answer: object, at: float) -> Finding:
+    def find(answer: Answer, at: float) -> Finding:
         del at
         finding = _MISSING
         for node in reading.nodes(answer):
@@ -339,10 +358,10 @@ def _matches(check: Matches, values: Mapping[str, ValueSpec]) -> Callable[[objec
     return find
 
 
-def _in_range(check: InRange, values: Mapping[str, ValueSpec]) -> Callable[[object, float], Finding]:
+def _in_range(check: InRange, values: Mapping[str, ValueSpec]) -> Callable[[Answer, float], Finding]:
     reading, low, high = _reading(check.value, values), check.minimum, check.maximum
 
-    def find(answer: object, at: float) -> Finding:
+    def find(answer: Answer, at: float) -> Finding:
         del at
         finding = _MISSING
         for number in reading.numbers(answer):
@@ -357,7 +376,7 @@ def _in_range(check: InRange, values: Mapping[str, ValueSpec]) -> Callable[[obje
     return find
 
 
-_COMPILERS: Mapping[type[CheckSpec], Callable[[Any, Mapping[str, ValueSpec]], Callable[[object, float], Finding]]] = {
+_COMPILERS: Mapping[type[CheckSpec], Callable[[Any, Mapping[str, ValueSpec]], Callable[[Answer, float], Finding]]] = {
     Present: _present,
     Equals: _equals,
     SumEquals: _sum_equals,
@@ -368,10 +387,10 @@ _COMPILERS: Mapping[type[CheckSpec], Callable[[Any, Mapping[str, ValueSpec]], Ca
 }
 
 
-def _condition(when: When, values: Mapping[str, ValueSpec]) -> Callable[[object], bool]:
+def _condition(when: When, values: Mapping[str, ValueSpec]) -> Callable[[Answer], bool]:
     reading = _reading(when.value, values)
 
-    def holds(answer: object) -> bool:
+    def holds(answer: Answer) -> bool:
         nodes = reading.nodes(answer)
         filled = [node for node in nodes if not _empty(node)]
         if when.present is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from .scalar_types import Bytes, Duration, FilePath, PositiveInt, Seconds, StrictModel, Text, refuse
+from .scalar_types import Bytes, Duration, DurationOrZero, FilePath, PositiveInt, Seconds, StrictModel, Text, refuse
 from .secret import AddressReference, DsnReference, SecretReference, SecretsModel
 
 __all__ = [
@@ -49,6 +50,13 @@ def _day_of_month(value: object) -> int:
     return value
 
 
+def _country(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[A-Z]{2}", value):
+        raise refuse("is not a country code; write two capitals, e.g. CN")
+    return value
+
+
+Country = Annotated[str, BeforeValidator(_country), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"})]
 PositiveNumber = Annotated[
     float,
     BeforeValidator(_number),
@@ -171,9 +179,11 @@ class DetectionConfig(StrictModel):
 class AlertsConfig(StrictModel):
     """How alerts live."""
 
-    pending_for_seconds: Annotated[float, Field(ge=0)] = Field(
-        default=0.0,
-        description="Time a deviation must last before its alert fires; detection has waited for evidence already.",
+    pending_for_seconds: DurationOrZero = Field(
+        default="0s",
+        alias="pending_for",
+        validate_default=True,
+        description="Time a deviation must last before its alert fires; detection waited for evidence already.",
     )
     resend_seconds: Duration = Field(
         default="4h", alias="resend", validate_default=True, description="Time between reminders of an open alert."
@@ -205,7 +215,7 @@ class CalendarDay(StrictModel):
 class CalendarConfig(StrictModel):
     """Days that are not like others, so that they are not called deviations."""
 
-    country: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None = Field(
+    country: Country | None = Field(
         default=None, description="Country of public holidays and make-up workdays, e.g. CN."
     )
     statement_days: tuple[DayOfMonth, ...] = Field(

@@ -27,6 +27,8 @@ _RESERVED_DIMENSIONS = ("flow", "step", "verdict", "check", "le", "quantile", "i
 def broken_rules(data: Mapping[str, Any]) -> Iterator[Broken]:
     """Everything that is wrong between the values of a flow, as place and ``rule; remedy``."""
     steps = _mappings(data.get("steps"))
+    if data.get("steps") == []:
+        yield ("steps",), "is empty; add the first step"
     yield from _same_names("steps", steps)
     yield from _dimensions(data)
     yield from _transitions(steps)
@@ -135,9 +137,10 @@ def _values(values: Any) -> Iterator[Broken]:
                 ("values", name, "privacy"),
                 "is authentication data (JR/T 0171), which must not be read at all; remove the value",
             )
-        elif privacy == "C2" and value.get("tokenise") is not True:
-            place = ("values", name, "tokenise") if "tokenise" in value else ("values", name)
-            yield place, "is of class C2 and must not leave the process in clear; add tokenise: true"
+        elif privacy == "C2" and value.get("tokenise") is False:
+            yield ("values", name, "tokenise"), "would let a value of class C2 out in clear; write tokenise: true"
+        elif privacy == "C2" and "tokenise" not in value:
+            yield ("values", name), "is of class C2 and must not leave the process in clear; add tokenise: true"
 
 
 def _check(check: Mapping[str, Any], names: Sequence[str]) -> Iterator[Broken]:
@@ -182,33 +185,38 @@ def _operand(operand: str, names: Sequence[str]) -> str | None:
 
 def _transitions(steps: list[tuple[int, Mapping[str, Any]]]) -> Iterator[Broken]:
     names = [step.get("name") for _, step in steps]
-    if not all(isinstance(name, str) for name in names) or not names:
+    known = [name for name in names if isinstance(name, str)]
+    if len(known) < len(names) or not names:
         return
-    after: dict[int, set[int]] = {}
+    after: list[set[int]] = []
+    certain = True  # a misspelt name would reach something, so nothing is called unreachable then
     for position, (index, step) in enumerate(steps):
         following = step.get("next")
-        if following is None:
-            after[position] = _default_following(steps, position)
+        if not isinstance(following, list):
+            after.append(_default_following(steps, position))
             continue
-        after[position] = set()
-        for place, name in enumerate(following if isinstance(following, list) else ()):
-            if name not in names:
-                known = [str(known) for known in names]
+        after.append({known.index(name) for name in following if name in known})
+        for place, name in enumerate(following):
+            if name not in known:
+                certain = False
                 remedy = _suggestion(str(name), known, f"known are {', '.join(known)}")
                 yield ("steps", index, "next", place), f"is not a step of this flow; {remedy}"
-            elif name == step["name"]:
+            elif name == known[position]:
                 yield ("steps", index, "next", place), "is the step itself; write repeated: true instead"
-            else:
-                after[position].add(names.index(name))
-    reached = {0}
-    waiting = [0]
+    for position in sorted(set(range(len(steps))) - _reached(after)) if certain else ():
+        yield (
+            ("steps", steps[position][0], "name"),
+            "cannot be reached from the first step; name it in a 'next', or remove it",
+        )
+
+
+def _reached(after: Sequence[set[int]]) -> set[int]:
+    reached, waiting = {0}, [0]
     while waiting:
-        for position in after[waiting.pop()] - reached:
-            reached.add(position)
-            waiting.append(position)
-    for position, (index, _) in enumerate(steps):
-        if position not in reached:
-            yield ("steps", index, "name"), "cannot be reached from the first step; name it in a 'next', or remove it"
+        new = after[waiting.pop()] - reached
+        reached |= new
+        waiting.extend(new)
+    return reached
 
 
 def _default_following(steps: list[tuple[int, Mapping[str, Any]]], position: int) -> set[int]:

@@ -272,8 +272,8 @@ class FlowSpec(StrictModel):
     description: Text | None = Field(default=None, description="What the customer wants.")
     owner: Text = Field(description="Team that answers for the flow.")
     dimensions: tuple[Dimension, ...] = Field(default=(), description="What figures are split by.", max_length=8)
-    steps: Annotated[tuple[StepSpec, ...], Field(min_length=1, max_length=64)] = Field(
-        description="Steps in the order customers take them."
+    steps: tuple[StepSpec, ...] = Field(
+        max_length=64, json_schema_extra={"minItems": 1}, description="Steps in the order customers take them."
     )
     across: tuple[AcrossCheck, ...] = Field(default=(), description="Checks between steps.", max_length=32)
     alerts: AlertRouting = Field(default=AlertRouting(), description="Who hears of this flow.")

@@ -28,7 +28,8 @@ class Judgement:
     outcomes: tuple[CheckOutcome, ...] = ()
 
 
-_WITHOUT_CHECKS = {verdict: Judgement(verdict, 0) for verdict in Verdict}
+_GOOD, _SLOW, _TIMEOUT = Verdict.GOOD, Verdict.SLOW, Verdict.TIMEOUT  # a member costs more to look up on its class
+_WITHOUT_CHECKS = tuple(Judgement(verdict, 0) for verdict in Verdict)
 
 
 def judge(
@@ -44,7 +45,9 @@ def judge(
         at: When the answer arrived, seconds since 1970 UTC.
         at_least: A verdict known already, such as ``ERROR``.
     """
-    verdict = max(at_least, timeliness_verdict(step, duration_seconds))
+    verdict = timeliness_verdict(step, duration_seconds)
+    if verdict < at_least:  # noqa: PLR1730 - max() would double the cost of a step without checks
+        verdict = at_least
     if not step.checks:
         return _WITHOUT_CHECKS[verdict]
     if answer is None:
@@ -70,7 +73,9 @@ def judge_results(
         results: Result by check name.
         at_least: A verdict known already, such as ``ERROR``.
     """
-    verdict = max(at_least, timeliness_verdict(step, duration_seconds))
+    verdict = timeliness_verdict(step, duration_seconds)
+    if verdict < at_least:  # noqa: PLR1730 - max() would double the cost of a step without checks
+        verdict = at_least
     if not step.checks:
         return _WITHOUT_CHECKS[verdict]
     outcomes = tuple(
@@ -86,8 +91,8 @@ def timeliness_verdict(step: StepSpec, duration_seconds: float) -> Verdict:
     """``GOOD`` up to the target, ``SLOW`` above it, ``TIMEOUT`` from the timeout on."""
     timeliness = step.timeliness
     if duration_seconds <= timeliness.target_seconds:
-        return Verdict.GOOD
-    return Verdict.SLOW if duration_seconds < timeliness.timeout_seconds else Verdict.TIMEOUT
+        return _GOOD
+    return _SLOW if duration_seconds < timeliness.timeout_seconds else _TIMEOUT
 
 
 def _judgement(step: StepSpec, verdict: Verdict, outcomes: tuple[CheckOutcome, ...]) -> Judgement:

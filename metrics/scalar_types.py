@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 __all__ = [
     "Bytes",
     "Duration",
+    "DurationOrZero",
     "ExactNumber",
     "FilePath",
     "Name",
@@ -76,6 +77,10 @@ def parse_duration(value: object) -> float:
     if not 0 < seconds <= DURATION_LIMIT_SECONDS:
         raise refuse("is not between 1ms and ten years; write seconds, e.g. 1.0s")
     return seconds
+
+
+def _duration_or_zero(value: object) -> float:
+    return 0.0 if value == "0s" else parse_duration(value)
 
 
 def _number_in(low: float, high: float, rule: str, *, closed: bool = True) -> Callable[[object], float]:
@@ -180,6 +185,13 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}),
 ]
 """A length of time with its unit, ``1.0s``; seconds inside."""
+
+DurationOrZero = Annotated[
+    float,
+    BeforeValidator(_duration_or_zero),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}),
+]
+"""A length of time with its unit, or ``0s``."""
 
 Seconds = Annotated[
     float,

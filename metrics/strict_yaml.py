@@ -24,6 +24,7 @@ __all__ = ["Document", "Fault", "Location", "Mark", "SpecificationError", "place
 
 SIZE_LIMIT_BYTES = 1 << 20
 DEPTH_LIMIT = 32
+FAULTS_LIMIT = 100  # of one file
 VALUE_TEXT_LIMIT = 60  # characters of an offending value that a message repeats
 
 Location = tuple[str | int, ...]
@@ -93,6 +94,10 @@ class Document:
 
     def fault(self, location: Location, rule: str, *, line: int | None = None, source: str | None = None) -> None:
         """Add a fault at ``location``: ``place='source' rule`` or ``place rule`` when there is no source."""
+        if len(self.faults) > FAULTS_LIMIT:
+            return
+        if len(self.faults) == FAULTS_LIMIT:
+            location, rule, source = (), "has more faults than these; correct them first", None
         place = place_text(location)
         secret = bool(location) and _SECRET_KEY.search(str(location[-1])) is not None
         shown = "" if source is None else f"='{'***' if secret else _shortened(source)}'"
@@ -317,9 +322,10 @@ class _Reader:
             self._spoil((*location, key), "has an anchor or tag on its key; delete it", event)
         if event.style is None:
             value, rule = _resolve(key)
-            if rule is not None or not isinstance(value, str):
-                reason = rule or f'is a key that YAML does not read as text; quote it: "{key}"'
-                self._spoil((*location, key), reason, event)
+            if key == "<<":
+                self._spoil((*location, key), "merges mappings in YAML 1.1; write the keys out", event)
+            elif rule is not None or not isinstance(value, str):
+                self._spoil((*location, key), f'is a key that YAML may not read as text; quote it: "{key}"', event)
         return key, _line(event)
 
     def _scalar(self, location: Location, event: yaml.ScalarEvent) -> Any:

@@ -66,12 +66,9 @@ def raise_together(title: str, handler: Callable[[], Model], broken: Sequence[tu
     else:
         if not broken:
             return found
-    refused = {entry["loc"] for entry in errors}
-    errors.extend(
-        InitErrorDetails(type=refuse(rule), loc=location, input=None)
-        for location, rule in broken
-        if location not in refused
-    )
+    told = {location for location, _ in broken}
+    errors = [entry for entry in errors if entry["loc"] not in told]
+    errors.extend(InitErrorDetails(type=refuse(rule), loc=location, input=None) for location, rule in broken)
     raise ValidationError.from_exception_data(title, errors)
 
 
@@ -87,9 +84,9 @@ def _add(model: type[BaseModel], document: Document, details: ErrorDetails) -> N
         return
     if details["type"] == "missing":
         keys = tuple(key for key, _ in _fields(_type_at(model, details["loc"][:-1])))
-        near = _nearest(str(missing), [key for key in _mapping_at(document, location) if key not in keys])
-        hint = f" (is '{near}' meant to be it?)" if near else ""
-        document.fault((*location, str(missing)), f"is missing{hint}; add it", line=document.line(location))
+        misspelt = _nearest(str(missing), [key for key in _mapping_at(document, location) if key not in keys])
+        if misspelt is None:  # else the unknown key says it
+            document.fault((*location, str(missing)), "is missing; add it", line=document.line(location))
         return
     if details["type"] == "extra_forbidden":
         known = [key for key, _ in _fields(_type_at(model, details["loc"][:-1]))]
