@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from google.protobuf.message import DecodeError
 
-from .otlp_schema import AnyValue, KeyValue, LogsRequest, Resource, SpanStatus, TraceRequest
+from .otlp_schema import AnyValue, KeyValue, LogsRequest, Resource, Scope, SpanStatus, TraceRequest
 
 __all__ = ["MalformedBodyError", "Refusals", "decode_logs", "decode_trace"]
 
@@ -73,7 +73,7 @@ def decode_trace(body: bytes, *, is_json: bool, refusals: Refusals) -> Any:
     for group in _objects(_load_json(body), "resourceSpans"):
         target = request.resource_spans.add(resource=_resource(group))
         for scope in _objects(group, "scopeSpans"):
-            spans = target.scope_spans.add().spans
+            spans = target.scope_spans.add(scope=_scope(scope)).spans
             _each(_array(scope, "spans"), "span", refusals, _span_fields, spans.add)
     return request
 
@@ -170,6 +170,12 @@ def _resource(group: Mapping[str, Any]) -> bytes:
         return bytes(Resource(attributes=_attributes(resource)).SerializeToString())
     except ValueError as error:
         raise MalformedBodyError(f"resource: {error}") from None
+
+
+def _scope(group: Mapping[str, Any]) -> bytes:
+    scope = group.get("scope")
+    name = scope.get("name") if isinstance(scope, dict) else None
+    return bytes(Scope(name=name.encode("utf-8", "replace")).SerializeToString()) if isinstance(name, str) else b""
 
 
 def _attributes(row: Mapping[str, Any]) -> list[bytes]:

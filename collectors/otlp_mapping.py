@@ -7,19 +7,23 @@ for each span is to find its shape and to copy ids and times, and the rest is ar
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from ..metrics.flow import FlowSpec
+from ..metrics.names import InstrumentationScope
 from ..metrics.observation import RECORD, ObservationBatch, SeriesKey
 from ..metrics.verdict import Verdict
 from .attribute_memo import AttributeMemo, decode_resource
 from .intake import Mapped
 from .otlp_decode import Refusals
+from .otlp_schema import Scope
 from .span_shape import NO_ID, PerSpan, Shape, Shapes, ShapeSettings
 
 __all__ = ["OtlpMapper"]
@@ -94,7 +98,10 @@ class OtlpMapper:
         for group in request.resource_spans:
             resource = self._resource(group.resource)
             for scope in group.scope_spans:
-                ignored += self._collect_spans(resource, scope.spans, columns, refusals)
+                if _is_recorders(scope.scope):
+                    ignored += len(scope.spans)  # our own recorder's: in a spool already
+                else:
+                    ignored += self._collect_spans(resource, scope.spans, columns, refusals)
         return self._finish(columns, ignored, refusals)
 
     def map_logs(self, request: Any, refusals: Refusals) -> Mapped:
@@ -277,6 +284,14 @@ class OtlpMapper:
         self.clock_ahead += int((ahead > 5 * _MICROSECONDS).sum())
         records["observed_at_us"] = np.minimum(observed, now_us)
         records["duration_seconds"] = durations
+
+
+@functools.lru_cache(1024)
+def _is_recorders(raw_scope: bytes) -> bool:
+    try:
+        return bool(Scope.FromString(raw_scope).name.decode("utf-8", "replace") == InstrumentationScope.RECORDER)
+    except DecodeError:
+        return False
 
 
 def _event_duration(pending: Sequence[tuple[str, str]]) -> int | None:

@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..metrics.flow import FlowSpec
-from ..metrics.receiver_config import ReceiverConfig
+from ..metrics.receiver_config import ReceiverConfig, is_loopback
 from .duplicate_window import DuplicateWindow
 from .intake import Intake, IntakeCounters, IntakeFull, Mapped
 from .otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
@@ -37,13 +37,28 @@ from .request_body import (
     expand,
     read_body,
 )
+from .sender_limits import SenderLimits, within_scope
+from .sender_tokens import Sender, SenderTokens, TokensFileError
 from .span_shape import ShapeSettings
 from .spool import SpoolError, SpoolWriter
 
 __all__ = ["Receiver", "receiver_app"]
 
 _CONFIRM_SECONDS = 8.0  # within the 10 s after which exporters give up
+
+
+class UnknownSenderError(Exception):
+    """The sender did not show a good token."""
+
+
+class TooMuchError(Exception):
+    """The sender sends more than it may."""
+
+
 _STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
+    (UnknownSenderError, 401),
+    (TooMuchError, 429),
+    (TokensFileError, 503),
     (BodyTooLargeError, 413),
     (CorruptBodyError, 400),
     (MalformedBodyError, 400),
@@ -67,6 +82,7 @@ class Receiver:
         spool: Where observations go; of policy ``always``.
         clock: Seconds since 1970.
         settings: Which attributes say what.
+        tokens: Tokens of senders; without them nobody who shows one is let in.
 
     Attributes:
         in_flight: Memory held by request bodies.
@@ -82,8 +98,12 @@ class Receiver:
         spool: SpoolWriter,
         clock: Callable[[], float],
         settings: ShapeSettings,
+        tokens: SenderTokens | None = None,
     ) -> None:
         self.config = config
+        self._tokens = tokens
+        self._tokens_required = config.tokens_required or not is_loopback(config.host)
+        self._limits = SenderLimits(config.sender_bytes_per_second)
         self.window = DuplicateWindow(config.duplicate_window)
         self.in_flight = InFlight(config.in_flight_bytes_limit)
         self.replies: dict[int, int] = {}
@@ -114,13 +134,12 @@ class Receiver:
             Exception: one of those that :meth:`refusal` knows; nothing of the request was kept then, but for
                 ``TimeoutError`` and disk errors, where that is not known and a retry is recognised as one.
         """
+        sender = self._admitted(request)
         config = self.config
         encoding = request.headers.get("content-encoding", "").strip().lower()
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > config.body_bytes_limit:
-            raise BodyTooLargeError(
-                f"the body of {announced[:20]} bytes is larger than {config.body_bytes_limit} bytes"
-            )
+            raise BodyTooLargeError(f"the body is larger than the limit of {config.body_bytes_limit} bytes")
         pieces = await read_body(
             request.stream(),
             limit=config.body_bytes_limit,
@@ -129,11 +148,40 @@ class Receiver:
         )
         size = sum(map(len, pieces))
         self.received_bytes += size
+        self._limits.charge(_limited_as(sender, request), size)
+
+        def judged() -> Mapped:
+            return within_scope(work(expand(pieces, encoding, config.body_bytes_limit)), sender)
+
         try:
-            future = self._intake.submit(lambda: work(expand(pieces, encoding, config.body_bytes_limit)))
-            return await asyncio.wait_for(asyncio.wrap_future(future), _CONFIRM_SECONDS)
+            return await asyncio.wait_for(asyncio.wrap_future(self._intake.submit(judged)), _CONFIRM_SECONDS)
         finally:
             self.in_flight.release(size)
+
+    def _admitted(self, request: Request) -> Sender:
+        """Who sends.
+
+        Raises:
+            UnknownSenderError: the token is no good, or there is none and one is needed.
+            TooMuchError: the sender has used up its allowance.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            token = request.query_params.get("token", "")  # a beacon cannot set headers
+        sender = Sender()
+        if token:
+            found = None if self._tokens is None else self._tokens.sender(token.strip())
+            if found is None:
+                raise UnknownSenderError(
+                    "the token is not known or has been revoked; ask for one made by cxgauge token add"
+                )
+            sender = found
+        elif self._tokens_required:
+            raise UnknownSenderError("a token is needed; send Authorization: Bearer with one made by cxgauge token add")
+        if self._limits.exceeded(_limited_as(sender, request)):
+            limit = self.config.sender_bytes_per_second
+            raise TooMuchError(f"this sender has sent more than {limit} bytes a second; send less, or raise the limit")
+        return sender
 
     def refusal(self, error: Exception) -> tuple[int, str]:
         """HTTP status and message for an error of :meth:`take`; what is nobody's business is only logged."""
@@ -152,11 +200,18 @@ class Receiver:
         return response
 
 
+def _limited_as(sender: Sender, request: Request) -> str:
+    """Under which name a sender's allowance is kept: its token, else its address."""
+    return sender.id or (request.client.host if request.client is not None else "")
+
+
 def _public_reason(error: Exception) -> str:
     if isinstance(error, (IntakeFull, NoRoomError)):
         return "too much is being received at once"
     if isinstance(error, TimeoutError):
         return "the disk did not confirm in time"
+    if isinstance(error, TokensFileError):
+        return "tokens cannot be checked"
     return "the spool is full or its disk failed"
 
 
@@ -167,6 +222,7 @@ def receiver_app(
     clock: Callable[[], float],
     *,
     settings: ShapeSettings | None = None,
+    tokens: SenderTokens | None = None,
 ) -> Starlette:
     """The receiver as an ASGI application; its :class:`Receiver` is ``app.state.receiver``.
 
@@ -176,13 +232,14 @@ def receiver_app(
         spool: Where observations go; opened with ``sync="always"``, else "accepted" does not mean "on disk".
         clock: Seconds since 1970.
         settings: Which attributes say what; by default as in :class:`~cxgauge.collectors.span_shape.ShapeSettings`.
+        tokens: Tokens of senders.
 
     Raises:
         ValueError: the spool does not sync before it returns.
     """
     if spool.sync_policy != "always":
         raise ValueError(f"the receiver's spool has sync={spool.sync_policy!r}; accepted means on disk, use 'always'")
-    receiver = Receiver(config, flows, spool, clock, settings or ShapeSettings())
+    receiver = Receiver(config, flows, spool, clock, settings or ShapeSettings(), tokens)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

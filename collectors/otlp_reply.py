@@ -58,7 +58,9 @@ def status_reply(status: int, message: str, *, is_json: bool, headers: dict[str,
     headers = dict(headers or {})
     if status in (429, 503):
         headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
-    if status in (408, 413):
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status in (401, 408, 413, 429):
         headers["Connection"] = "close"  # the rest of the body is still to come; do not wait for it
     code = _RPC_CODES.get(status, 2)
     if is_json:

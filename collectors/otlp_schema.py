@@ -23,6 +23,7 @@ __all__ = [
     "ResourceLogs",
     "ResourceSpans",
     "RpcStatus",
+    "Scope",
     "ScopeLogs",
     "ScopeSpans",
     "Span",
@@ -39,7 +40,8 @@ _BOOL, _DOUBLE = _Field.TYPE_BOOL, _Field.TYPE_DOUBLE
 _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {
     "TraceRequest": (("resource_spans", 1, "ResourceSpans", True),),
     "ResourceSpans": (("resource", 1, _BYTES, False), ("scope_spans", 2, "ScopeSpans", True)),
-    "ScopeSpans": (("spans", 2, "Span", True),),
+    "ScopeSpans": (("scope", 1, _BYTES, False), ("spans", 2, "Span", True)),
+    "Scope": (("name", 1, _BYTES, False),),
     "Span": (
         ("trace_id", 1, _BYTES, False),
         ("span_id", 2, _BYTES, False),
@@ -109,6 +111,7 @@ Span: Any = _CLASSES["Span"]
 SpanStatus: Any = _CLASSES["SpanStatus"]
 LogsRequest: Any = _CLASSES["LogsRequest"]
 ResourceLogs: Any = _CLASSES["ResourceLogs"]
+Scope: Any = _CLASSES["Scope"]
 ScopeLogs: Any = _CLASSES["ScopeLogs"]
 LogRecord: Any = _CLASSES["LogRecord"]
 Resource: Any = _CLASSES["Resource"]

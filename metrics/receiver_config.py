@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from .scalar_types import Bytes, Duration, PositiveInt, StrictModel, Text, Truth, refuse
+from .scalar_types import Bytes, Duration, FilePath, Name, PositiveInt, StrictModel, Text, Truth, refuse
 
 __all__ = ["ReceiverConfig", "TlsConfig", "is_loopback"]
 
@@ -46,9 +45,9 @@ Origin = Annotated[
 class TlsConfig(StrictModel):
     """Certificate and key in PEM files, and optionally the authority that clients' certificates must come from."""
 
-    certificate: Path = Field(description="PEM file with the certificate chain.")
-    private_key: Path = Field(description="PEM file with the private key.")
-    client_authority: Path | None = Field(
+    certificate: FilePath = Field(description="PEM file with the certificate chain.")
+    private_key: FilePath = Field(description="PEM file with the private key.")
+    client_authority: FilePath | None = Field(
         default=None, description="PEM file; when set, senders must show a certificate that it signed."
     )
 
@@ -72,8 +71,22 @@ class ReceiverConfig(StrictModel):
         default=None, description="What one sender may send a second on average; beyond it, 429."
     )
     tokens_required: Truth = Field(default=False, description="Refuse senders without a token, on loopback too.")
-    tokens_file: Path | None = Field(
+    tokens_file: FilePath | None = Field(
         default=None, description="Where `cxgauge token` keeps hashed tokens; beside the spool when not set."
+    )
+    dimension_attributes: dict[Name, Text] = Field(
+        default={},
+        description="OpenTelemetry attribute of a dimension, e.g. `app_version: service.version`; by default its name.",
+    )
+    instance_attributes: tuple[Text, ...] = Field(
+        default=("session.id",),
+        max_length=10,
+        description="Attributes that identify the flow instance.",
+    )
+    customer_attributes: tuple[Text, ...] = Field(
+        default=("enduser.id", "user.id"),
+        max_length=10,
+        description="Attributes that identify the customer; kept as keyed tokens only, see `recorder.customer_key`.",
     )
     tls: TlsConfig | None = Field(default=None, description="Serve HTTPS.")
     allowed_origins: tuple[Origin, ...] = Field(

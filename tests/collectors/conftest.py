@@ -56,6 +56,14 @@ def bill_flows(tmp_path: Path) -> dict[str, FlowSpec]:
     return load_flows(path)
 
 
+@pytest.fixture(scope="session")
+def shared_bill_flows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FlowSpec]:
+    """The same for properties; the values of its dimensions fill up."""
+    path = tmp_path_factory.mktemp("flows") / "bill.yml"
+    path.write_text(BILL_FLOW, encoding="utf-8")
+    return load_flows(path)
+
+
 def _value(value: object) -> AnyValue:
     if isinstance(value, bool):
         return AnyValue(bool_value=value)
@@ -112,7 +120,7 @@ class TraceBuilder:
         return bytes(self.message.SerializeToString())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def trace() -> Callable[..., TraceBuilder]:
     """Makes trace requests: ``trace(service=…, resource={…})``, then ``.span(…)``."""
     return TraceBuilder

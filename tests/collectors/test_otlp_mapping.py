@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -281,3 +282,21 @@ def test_mapping_a_request_equals_mapping_its_spans_one_by_one(
     fresh = OtlpMapper(shared_bill_flows, ShapeSettings(tokens=TOKENS), lambda: NOW)
     parts = [map_all(fresh, build(numbered[a:b])) for a, b in itertools.pairwise(bounds)]
     assert rows(parts) == whole
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_spans_of_our_own_recorder_are_not_counted_again(
+    bill_flows: Any, trace: Any, clock: Any, is_json: bool
+) -> None:
+    builder = trace()
+    builder.span()
+    builder.scope.scope.name = "cxgauge.recorder"
+    body = builder.to_bytes()
+    if is_json:
+        span = {"traceId": "01" * 16, "spanId": "02" * 8, "startTimeUnixNano": "1", "endTimeUnixNano": "2"}
+        scope = {"scope": {"name": "cxgauge.recorder"}, "spans": [span]}
+        body = json.dumps({"resourceSpans": [{"scopeSpans": [scope]}]}).encode()
+    refusals = Refusals()
+    request = decode_trace(body, is_json=is_json, refusals=refusals)
+    mapped = OtlpMapper(bill_flows, ShapeSettings(), clock).map_trace(request, refusals)
+    assert (mapped.batch, mapped.ignored, refusals.count) == (None, 1, 0)
