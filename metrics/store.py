@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -144,9 +144,9 @@ class Store:
 
     # -- reading --------------------------------------------------------------------------------------
 
-    def series(self, ids: Iterable[int] | None = None) -> dict[int, SeriesKey]:
-        """What series ids mean; ``SeriesKey.checks`` are the step's checks in the order of the rollups' positions."""
-        return self._catalog.series(ids)
+    def series(self) -> dict[int, SeriesKey]:
+        """All series by id; ``SeriesKey.checks`` are the step's checks in the order of the rollups' positions."""
+        return self._catalog.series()
 
     def read_rollups(
         self,
@@ -199,7 +199,7 @@ class Store:
     # -- housekeeping ---------------------------------------------------------------------------------
 
     def compact(self, stop: Callable[[], bool] = lambda: False) -> int:
-        """Add up closed windows and roll them forward to hours; how many appended rows were taken in."""
+        """Add up closed windows and roll them forward to hours; how many windows of series that were."""
         return self._housekeeping.compact(self._clock(), stop)
 
     def expire(self, stop: Callable[[], bool] = lambda: False) -> RetentionResult:

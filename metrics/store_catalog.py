@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,19 +64,34 @@ class Catalog:
         with self._lock:
             self._loaded = False
 
-    def series(self, ids: Iterable[int] | None = None) -> dict[int, SeriesKey]:
-        """The keys of the series with ``ids`` (all if None); ``checks`` are the step's, in the store's positions."""
+    def series(self) -> dict[int, SeriesKey]:
+        """All series as the database has them now; ``checks`` are the step's, in the store's positions."""
         with self._lock:
             self._ensure_loaded()
-            wanted = None if ids is None else {int(one) for one in ids}
-            if wanted is None or not wanted.issubset(self._keys):
+            self._load()
+            return {number: self._with_checks(key) for number, key in self._keys.items()}
+
+    def series_of(self, ids: Iterable[int], check_widths: Iterable[int] | None = None) -> dict[int, SeriesKey]:
+        """The keys of the series with ``ids``.
+
+        Args:
+            ids: Series ids that were read from the database.
+            check_widths: For each id, how many check positions were read with it; names are read anew if fewer are
+                known.
+        """
+        wanted = {int(number): width for number, width in zip(ids, check_widths or repeat(0), strict=False)}
+        with self._lock:
+            self._ensure_loaded()
+            found = {number: self._keys.get(number) for number in wanted}
+            if any(key is None or len(self._names(key)) < wanted[number] for number, key in found.items()):
                 self._load()  # another writer made some since
-            chosen = self._keys if wanted is None else {one: self._keys[one] for one in wanted}
-            checks = {step: tuple(names) for step, names in self._checks.items()}
-            return {
-                id_: SeriesKey(key.flow, key.step, key.dimensions, checks.get((key.flow, key.step), ()))
-                for id_, key in chosen.items()
-            }
+            return {number: self._with_checks(self._keys[number]) for number in wanted}
+
+    def _with_checks(self, key: SeriesKey) -> SeriesKey:
+        return SeriesKey(key.flow, key.step, key.dimensions, tuple(self._names(key)))
+
+    def _names(self, key: SeriesKey) -> list[str]:
+        return self._checks.get((key.flow, key.step), [])
 
     def resolve(self, keys: Sequence[SeriesKey]) -> Resolved:
         """Numbers of ``keys``, made if they are new.
@@ -104,7 +120,7 @@ class Catalog:
         identity = _identity(key)
         overflowed = identity not in self._ids
         number = self._ids[_identity(_other(key)) if overflowed else identity]
-        known = self._checks.get((key.flow, key.step), [])
+        known = self._names(key)
         positions = tuple(known.index(name) if name in known else -1 for name in key.checks)
         straight = positions == tuple(range(len(positions)))
         return number, None if straight else positions, overflowed
@@ -131,7 +147,7 @@ class Catalog:
         return self._per_step[key.flow, key.step] >= self._limit and _identity(_other(key)) in self._ids
 
     def _unknown_checks(self, key: SeriesKey) -> list[str]:
-        known = self._checks.get((key.flow, key.step), [])
+        known = self._names(key)
         return [] if len(known) >= CHECKS_PER_STEP_LIMIT else [name for name in key.checks if name not in known]
 
     def _add_series(self, connection: Connection, keys: Sequence[SeriesKey]) -> None:

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from .named_queries import named_query
@@ -169,6 +168,5 @@ class Database:
 
 
 def _set_search_path(connection: Connection, schema: str) -> None:
-    path = sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema))
-    connection.execute(path)
+    connection.execute(named_query("server.set_search_path"), {"schema": schema})
     connection.execute(named_query("server.set"), ("timezone", "UTC"))

@@ -90,7 +90,11 @@ class ReadPath:
                 parts = fetch_rollups(connection, named_query(f"read.windows{suffix}"), parameters)
                 longest = max((part.window_seconds for part in parts), default=60)
                 rollup = merge([Rollup.empty(longest), *(regroup(part, window_seconds=longest) for part in parts)])
-        return rollup, self._catalog.series(np.unique(rollup.series).tolist())
+        ids, place = np.unique(rollup.series, return_inverse=True)
+        widths = np.zeros(len(ids), dtype=np.int64)
+        used = rollup.checks.any(axis=2) * np.arange(1, rollup.checks.shape[1] + 1)
+        np.maximum.at(widths, place, used.max(axis=1, initial=0))
+        return rollup, self._catalog.series_of(ids.tolist(), widths.tolist())
 
     def span(self) -> tuple[float, float] | None:
         """Start of the oldest and of the newest window there is; None without any."""
@@ -152,7 +156,7 @@ class ReadPath:
         }
         with self._database.connection() as connection:
             rows = connection.execute(named_query("read.worst_examples"), parameters).fetchall()
-        keys = self._catalog.series({row[3] for row in rows})
+        keys = self._catalog.series_of({row[3] for row in rows})
         return [_example(row, keys[row[3]]) for row in rows]
 
     def _series_ids(self, flow: str | None, step: str | None, dimensions: Mapping[str, str]) -> list[int]:

@@ -76,7 +76,7 @@ class Housekeeping:
         """Add up the appended rows of closed windows and roll them forward to hours.
 
         Returns:
-            How many appended rows were taken in.
+            How many windows of series were added up.
         """
         total = 0
         while not stop():

@@ -14,4 +14,4 @@ INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)
 ALTER TABLE observations SET (timescaledb.compress, timescaledb.compress_segmentby = 'series_id', timescaledb.compress_orderby = 'observed_at')
 
 -- name: compression_policy
-SELECT public.add_compression_policy('observations', INTERVAL '3 days', if_not_exists => true)
+SELECT add_compression_policy('observations', INTERVAL '3 days', if_not_exists => true)

@@ -242,6 +242,23 @@ CREATE TABLE deliveries (
 );
 CREATE INDEX deliveries_waiting ON deliveries (next_attempt_at) WHERE state = 'waiting';
 
+CREATE TABLE notifier_calls (
+    notifier  text NOT NULL,
+    called_at timestamptz NOT NULL
+);
+COMMENT ON TABLE notifier_calls IS 'Calls to services with a rate limit; older ones are deleted.';
+CREATE INDEX notifier_calls_recent ON notifier_calls (notifier, called_at);
+
+CREATE TABLE alertmanager_posts (
+    notifier           text NOT NULL,
+    alert_id           text NOT NULL REFERENCES alerts,
+    firing_posted_at   timestamptz NOT NULL,
+    resolved_posted_at timestamptz,
+    PRIMARY KEY (notifier, alert_id)
+);
+COMMENT ON COLUMN alertmanager_posts.firing_posted_at IS 'When Alertmanager first took the alert as firing.';
+COMMENT ON COLUMN alertmanager_posts.resolved_posted_at IS 'When it first took its end.';
+
 CREATE TABLE events (
     event_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at         timestamptz NOT NULL,
