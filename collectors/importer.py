@@ -8,20 +8,26 @@ last complete batch and nothing doubles. Lines that cannot be used are kept asid
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from gzip import BadGzipFile
 from typing import Any, Protocol
 
 import numpy as np
+import psycopg
 
 from ..metrics.flow import FlowSpec
 from ..metrics.observation import RECORD, ObservationBatch, SeriesKey, Source
+from ..metrics.store import Store
+from ..metrics.store_write import StoredPosition
+from .customer_token import CustomerTokens, flow_instance_id
 from .importer_files import Row, RowReader
 from .importer_judge import StepJudge
 from .importer_mapping import FieldError, ImportMapping, StepColumn, TimeReader, step_name
 
-__all__ = ["BATCH_ROWS", "Destination", "ImportCounts", "Rejected", "RowConverter", "import_rows"]
+__all__ = ["BATCH_ROWS", "Destination", "ImportCounts", "Rejected", "RowConverter", "StoreDestination", "import_rows"]
 
 BATCH_ROWS = 20_000  # a transaction of this size costs little more per row than a larger one
 
@@ -36,6 +42,35 @@ class Destination(Protocol):
     def commit(self, source: str, batch: ObservationBatch, place: int) -> None:
         """Keep ``batch`` and remember ``place`` in one transaction; ``batch`` may be empty."""
         ...
+
+
+class StoreDestination:
+    """The store as a destination: a source has one segment, and its offset is the place in the file."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._places: dict[str, int] = {}
+
+    def place(self, source: str) -> int:
+        """The place up to which ``source`` was imported; 0 when it never was."""
+        position = self._store.position(source)
+        place = self._places[source] = position.offset if position else 0
+        return place
+
+    def commit(self, source: str, batch: ObservationBatch, place: int) -> None:
+        """Keep ``batch`` and the place together; a connection lost during the commit does not double the batch.
+
+        Raises:
+            ResumePointMismatch: somebody else imports the same file.
+            psycopg.Error: the database refused, or is away.
+        """
+        before = self._places[source] if source in self._places else self.place(source)
+        try:
+            self._store.write([batch], source, StoredPosition(0, before), StoredPosition(0, place))
+        except psycopg.OperationalError:
+            if self.place(source) != place:  # it was not committed: try once more, on another connection
+                self._store.write([batch], source, StoredPosition(0, before), StoredPosition(0, place))
+        self._places[source] = place
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +110,7 @@ class ImportCounts:
         first_us: Earliest time seen, microseconds since 1970 UTC; ``None`` when nothing was kept.
         last_us: Latest time seen.
         last_number: Number of the last line read.
+        damage: Why the rest of the file could not be read; empty when all of it was.
     """
 
     resumed_at: int = 0
@@ -84,6 +120,7 @@ class ImportCounts:
     first_us: int | None = None
     last_us: int | None = None
     last_number: int = 0
+    damage: str = ""
 
     @property
     def rejected_total(self) -> int:
@@ -97,7 +134,7 @@ class RowConverter:
     Args:
         flows: Declared flows by name; rows of other flows are rejected.
         mapping: What each column means.
-        tokenise: Turns a customer id or flow instance into 16 bytes that do not tell it.
+        tokens: Turns customer ids into tokens; without it customers are not kept.
         source: How the observations are marked in the store.
     """
 
@@ -105,12 +142,13 @@ class RowConverter:
         self,
         flows: Mapping[str, FlowSpec],
         mapping: ImportMapping,
-        tokenise: Callable[[str], bytes],
+        tokens: CustomerTokens | None = None,
         source: Source = Source.IMPORT,
     ) -> None:
         self._flows = flows
         self._mapping = mapping
-        self._tokenise = tokenise
+        self._tokens = tokens
+        self._instance_id = tokens.flow_instance if tokens else flow_instance_id
         self._source = int(source)
         self._time = TimeReader(mapping.observed_at or mapping.started_at)  # type: ignore[arg-type]
         self._times_are_starts = mapping.started_at is not None
@@ -146,8 +184,8 @@ class RowConverter:
         self._records.append(
             (
                 moment, duration, series, int(verdict), self._source, 0, bits,
-                self._tokenise(instance) if instance else _NONE,
-                self._tokenise(customer) if customer else _NONE,
+                self._instance_id(instance) if instance else _NONE,
+                self._tokens.token(customer) if customer and self._tokens else _NONE,
                 trace, int.from_bytes(span, "big", signed=True),
             )
         )  # fmt: skip
@@ -267,14 +305,17 @@ def import_rows(
             committed = reached
         progress(reached, rows)
 
-    for row in reader.rows(start):
-        if rows == 0:
-            rejected.continue_after(row.number - 1)
-        rows += 1
-        reached, counts.last_number = row.place, row.number
-        _take(row, converter, counts, rejected.keep)
-        if len(converter) >= batch_rows or rows % (4 * batch_rows) == 0:
-            commit()
+    try:
+        for row in reader.rows(start):
+            if rows == 0:
+                rejected.continue_after(row.number - 1)
+            rows += 1
+            reached, counts.last_number = row.place, row.number
+            _take(row, converter, counts, rejected.keep)
+            if len(converter) >= batch_rows or rows % (4 * batch_rows) == 0:
+                commit()
+    except (EOFError, BadGzipFile, zlib.error) as error:
+        counts.damage = f"the file is damaged after line {counts.last_number}: {error}"
     commit()
     return counts
 

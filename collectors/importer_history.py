@@ -31,6 +31,7 @@ class HistoryEntry:
         size: Bytes of the file when it was imported.
         settings: What the rows were taken for: a digest of mapping, pattern and format.
         name: The file's name then, for people.
+        again: Name under which the content was imported once more; empty for the first time.
     """
 
     source: str
@@ -38,6 +39,7 @@ class HistoryEntry:
     size: int
     settings: str
     name: str
+    again: str = ""
 
     @property
     def identity(self) -> FileIdentity:
@@ -49,16 +51,16 @@ class ImportHistory:
     """A folder with one small JSON file an import."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def entries(self) -> list[HistoryEntry]:
         """All entries that can be read; a damaged one is passed over."""
         return list(self._read())
 
     def _read(self) -> Iterator[HistoryEntry]:
-        if not self._folder.is_dir():
+        if not self.folder.is_dir():
             return
-        for path in sorted(self._folder.glob("import-*.json")):
+        for path in sorted(self.folder.glob("import-*.json")):
             try:
                 yield HistoryEntry(**json.loads(path.read_text("utf-8")))
             except (OSError, ValueError, TypeError):
@@ -66,8 +68,8 @@ class ImportHistory:
 
     def keep(self, entry: HistoryEntry) -> None:
         """Write the entry, in place of an earlier one of the same source."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._folder / f"{entry.source}.json"
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.folder / f"{entry.source}.json"
         temporary = path.with_suffix(f".{os.getpid()}.new")
         temporary.write_text(json.dumps(asdict(entry), ensure_ascii=False), "utf-8")
         temporary.replace(path)

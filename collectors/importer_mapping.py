@@ -33,7 +33,7 @@ __all__ = [
     "step_name",
 ]
 
-_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_UNITS_A_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNIX_MICROSECONDS = {"unix": 1e6, "unix_ms": 1e3, "unix_us": 1.0, "unix_ns": 1e-3}
@@ -144,7 +144,7 @@ class DurationColumn(Column):
         if text is None:
             raise FieldError(f"{self.column or 'duration'} is missing; a row needs a duration", "no duration")
         try:
-            seconds = float(text) * _UNITS[self.unit]
+            seconds = float(text) / _UNITS_A_SECOND[self.unit]
         except ValueError:
             raise FieldError(f"{self.column}={text[:40]!r} is not a number of {self.unit}", "bad duration") from None
         if not 0 <= seconds <= 86_400:

@@ -84,7 +84,7 @@ def starter_flow(name: str, seen: Seen, *, owner: str, file_name: str) -> str:
         )
     lines = [
         f"# Written from {file_name}. Correct titles, owner, order and targets, then run: cxgauge check",
-        f"name: {name}",
+        f"name: {_quoted(name)}",
         f"title: {{en: {_quoted(name)}, zh: {_quoted(name)}}}",
         f"owner: {_quoted(owner)}",
     ]
@@ -98,12 +98,12 @@ def starter_flow(name: str, seen: Seen, *, owner: str, file_name: str) -> str:
 
 def _dimension(name: str, values: Counter[str]) -> list[str]:
     if len(values) > _VALUES_LIMIT:
-        return [f"  - name: {name}  # {len(values)} different values seen", "    limit: 100"]
-    return [f"  - name: {name}", f"    values: [{', '.join(_quoted(value) for value in sorted(values))}]"]
+        return [f"  - name: {_quoted(name)}  # {len(values)} different values seen", "    limit: 100"]
+    return [f"  - name: {_quoted(name)}", f"    values: [{', '.join(_quoted(value) for value in sorted(values))}]"]
 
 
 def _step(name: str, step: _StepSeen) -> list[str]:
-    lines = [f"  - name: {name}", f"    title: {{en: {_quoted(step.title)}, zh: {_quoted(step.title)}}}"]
+    lines = [f"  - name: {_quoted(name)}", f"    title: {{en: {_quoted(step.title)}, zh: {_quoted(step.title)}}}"]
     target = "1s"
     comment = f"{step.count} observations, none answered"
     if step.buckets:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
 from cxgauge.collectors.importer import ImportCounts, RowConverter, import_rows
 from cxgauge.collectors.importer_files import FileFormat, FileIdentity, RowReader, open_rows
 from cxgauge.collectors.importer_history import HistoryEntry, ImportHistory, RejectedFile
@@ -73,12 +74,11 @@ def _mapping(**more: Any) -> ImportMapping:
     )
 
 
-def _tokenise(text: str) -> bytes:
-    return text.encode().ljust(16, b".")[:16]
+TOKENS = CustomerTokens([CustomerKey(1, b"0123456789abcdef")])
 
 
 def _convert(flow: FlowSpec, mapping: ImportMapping, *rows: dict[str, Any]) -> ObservationBatch:
-    converter = RowConverter({"bill": flow}, mapping, _tokenise)
+    converter = RowConverter({"bill": flow}, mapping, TOKENS)
     for row in rows:
         converter.add({"at": "2026-03-14T00:00:00Z", "ms": "10", **row})
     return converter.take()
@@ -140,7 +140,7 @@ def test_identities_dimensions_and_source(flow: FlowSpec) -> None:
         (("channel", "other"),),
         (("channel", "unknown"),),
     ]
-    assert batch.records["customer"][0].tobytes() == b"6222020200112233"
+    assert batch.records["customer"][0].tobytes() == TOKENS.token("6222020200112233")
     assert batch.records["customer"][1].tobytes() == bytes(16)
     assert batch.records["trace_id"][0].tobytes().hex() == "0af7651916cd43dd8448eb211c80319c"
     assert int(batch.records["span_id"][0]) % 2**64 == 0xB7AD6B7169203331
@@ -157,7 +157,7 @@ def _file(count: int, bad_every: int = 10) -> bytes:
 
 def _import(content: bytes, flow: FlowSpec, destination: Kept, folder: Path) -> ImportCounts:
     mapping = _mapping(observed_at={"column": "at", "format": "unix"})
-    converter = RowConverter({"bill": flow}, mapping, _tokenise)
+    converter = RowConverter({"bill": flow}, mapping, TOKENS)
     with RejectedFile(folder / "file.rejected") as rejected:
         return import_rows(
             open_rows(io.BytesIO(content), FileFormat.NDJSON),
@@ -273,7 +273,7 @@ def test_starter_flow_is_a_valid_flow_that_takes_every_row(tmp_path: Path) -> No
     destination = Kept()
     with RejectedFile(tmp_path / "nova.log.rejected") as rejected:
         counts = import_rows(
-            reader(), RowConverter({"nova": flow}, mapping, _tokenise), destination, "import-2", rejected=rejected
+            reader(), RowConverter({"nova": flow}, mapping, TOKENS), destination, "import-2", rejected=rejected
         )
     assert counts.steps == {"get_v2_id_servers_detail": 2, "post_v2_id_servers": 1}
     assert counts.rejected == {"does not match the pattern": 1}
