@@ -138,8 +138,8 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server if this object started it (fast shutdown: open transactions are rolled back)."""
-        if not self._owned:
-            return
+        if not self._owned or not self.directory.exists():
+            return  # a server whose files were deleted under it notices within a minute and ends by itself
         programs = self._programs()
         with self._lock():
             if self.running():
