@@ -23,6 +23,7 @@ from ..metrics.observation import Source
 from ..metrics.verdict import CheckResult, Verdict
 from .customer_token import CustomerTokens, flow_instance_id
 from .recorder_buffer import Buffer, DropReason, Drops
+from .recorder_current_span import current_span_reader
 from .recorder_encoding import Encoder, Measured
 from .recorder_exceptions import ExceptionVerdicts
 from .recorder_flow import CURRENT_FLOW, NO_STEP, Flow, FlowPlan, NoFlow, Settings, Step
@@ -78,7 +79,6 @@ class Recorder:
         self._missing_reason = DropReason.UNKNOWN_FLOW if self._plans and self._open else DropReason.NOT_CONFIGURED
         self._tokens = tokens
         exceptions = ExceptionVerdicts(timeout_exceptions)
-        self._settings = Settings(clock, timer, judge_later, exceptions)
         self._problem: str | None = None
         self._encoder = Encoder(self._drops, tokens, exceptions)
         self._sink = SpoolSink(self._open, self._encoder, self._drops, clock, timer)
@@ -89,6 +89,7 @@ class Recorder:
             interval_seconds=flush_interval_seconds,
             exit_timeout_seconds=exit_timeout_seconds,
         )
+        self._settings = Settings(self._buffer, clock, timer, judge_later, exceptions)
         self._join_opentelemetry()
         if spans:
             from .recorder_spans import SpanStep
@@ -158,10 +159,10 @@ class Recorder:
         try:
             plan = self._plans.get(name)
             if plan is None or self._open is None:
-                return NoFlow(self._buffer, self._missing_reason)
+                return NoFlow(self._settings, self._missing_reason)
             if self._settings.current_span is None and "opentelemetry.trace" in sys.modules:
                 self._join_opentelemetry()
-            flow = Flow(plan, self._settings, self._buffer, customer, dimensions)
+            flow = Flow(plan, self._settings, customer, dimensions)
             if instance is not None:
                 flow.instance = self._instance(instance)
                 flow.open_ended = True
@@ -188,7 +189,7 @@ class Recorder:
         try:
             handover = extract(carrier)
             if handover is None:
-                return NoFlow(self._buffer, DropReason.NO_FLOW)
+                return NoFlow(self._settings, DropReason.NO_FLOW)
             flow = self.flow(handover.flow, carrier=None, **dimensions)
             self._take_over(flow, handover)
         except Exception:
@@ -325,7 +326,7 @@ class Recorder:
 
     def _failed_flow(self) -> Flow:
         _LOGGER.debug("a flow could not be begun; the host was not disturbed", exc_info=True)
-        return NoFlow(self._buffer, DropReason.INTERNAL_ERROR)
+        return NoFlow(self._settings, DropReason.INTERNAL_ERROR)
 
     def _instance(self, instance: object) -> bytes:
         return flow_instance_id(instance) if self._tokens is None else self._tokens.flow_instance(instance)
@@ -342,8 +343,7 @@ class Recorder:
 
     def _join_opentelemetry(self) -> None:
         """Ask for current spans once the host has loaded OpenTelemetry; never load it for that."""
-        trace = sys.modules.get("opentelemetry.trace")
-        self._settings.current_span = getattr(trace, "get_current_span", None)
+        self._settings.current_span = current_span_reader()
 
 
 def _opener(spool: str | os.PathLike[str] | Callable[[], SpoolWriter] | None) -> Callable[[], SpoolWriter] | None:

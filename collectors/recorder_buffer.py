@@ -104,12 +104,13 @@ class Buffer:
         _ALL.add(self)
 
     def _renew(self) -> None:
-        self._entries: deque[Any] = deque()
+        self.entries: deque[Any] = deque()
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._start_again_at = 0.0
         self._bell = threading.Lock()  # held; releasing it wakes the flush thread, which takes it again
         self._bell.acquire()
+        self.calm_below = 0  # with fewer entries than this, an entry may be appended without further ado
         self._waiting: deque[threading.Event] = deque()
         self._full_reason = DropReason.BUFFER_FULL
         self._reported = 0
@@ -118,7 +119,7 @@ class Buffer:
 
     def add(self, entry: Any) -> bool:
         """Queue an entry; False when it was dropped. Never blocks and never raises."""
-        entries = self._entries
+        entries = self.entries
         waiting = len(entries)
         if waiting >= self._limit:
             self.drops.add(self._full_reason)
@@ -133,7 +134,7 @@ class Buffer:
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until everything queued before the call has been flushed; False when time ran out."""
         if self._thread is None:
-            if not self._entries:
+            if not self.entries:
                 return True
             self._start()
         done = threading.Event()
@@ -145,7 +146,7 @@ class Buffer:
         """Flush, then end the thread; False when time ran out: a daemon thread, it then ends with the process."""
         self.closed = True
         thread = self._thread
-        if thread is None and self._entries:
+        if thread is None and self.entries:
             self._start()
             thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -167,6 +168,7 @@ class Buffer:
                 thread = threading.Thread(target=self._run, name="cxgauge-recorder", daemon=True)
                 thread.start()
                 self._thread = thread
+                self.calm_below = self._wake_at
                 self._close_before_multiprocessing_ends()
         except Exception:
             self._start_again_at = time.monotonic() + _START_RETRY_SECONDS
@@ -209,9 +211,9 @@ class Buffer:
 
     def _empty(self) -> bool:
         """Flush what is queued now; False when the entries could not be taken."""
-        left = len(self._entries)
+        left = len(self.entries)
         while left > 0:
-            taken = [self._entries.popleft() for _ in range(min(left, _TAKEN_AT_ONCE))]
+            taken = [self.entries.popleft() for _ in range(min(left, _TAKEN_AT_ONCE))]
             left -= len(taken)
             try:
                 reason = self._sink.take(taken)
@@ -221,15 +223,15 @@ class Buffer:
                 continue
             if reason is not None:
                 self._full_reason = reason
-                self._entries.extendleft(reversed(taken))
+                self.entries.extendleft(reversed(taken))
                 return False
         self._full_reason = DropReason.BUFFER_FULL
         return True
 
     def _drop_rest(self) -> None:
-        if self._entries:
-            self.drops.add(self._full_reason, len(self._entries))
-            self._entries.clear()
+        if self.entries:
+            self.drops.add(self._full_reason, len(self.entries))
+            self.entries.clear()
 
     def _report(self) -> None:
         """Tell the log of new drops, at most once an interval."""
@@ -256,7 +258,8 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     for buffer in list(_ALL):
-        buffer.close()
+        with contextlib.suppress(Exception):
+            buffer.close()
 
 
 atexit.register(_at_exit)

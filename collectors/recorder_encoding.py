@@ -16,7 +16,7 @@ from ..metrics.verdict import CheckResult, Verdict
 from .customer_token import CustomerTokens
 from .recorder_buffer import DropReason, Drops
 from .recorder_exceptions import ExceptionVerdicts
-from .recorder_flow import Flow, Leaving, Step, StepPlan
+from .recorder_flow import Flow, FlowRecord, Step, StepPlan
 
 __all__ = ["Encoder", "Measured", "judge_step"]
 
@@ -73,7 +73,7 @@ class Encoder:
         """Work out verdicts, tokens and series.
 
         Args:
-            entries: ``Step``, ``Leaving`` and ``Measured`` in the order in which they were queued.
+            entries: ``Step``, ``Flow`` that was left, and ``Measured`` in the order in which they were queued.
             timer_offset_ns: What to add to the recorder's timer to get nanoseconds since 1970.
         """
         rows = _Rows()
@@ -81,7 +81,7 @@ class Encoder:
             try:
                 if isinstance(entry, Step):
                     self._step(rows, entry, timer_offset_ns)
-                elif isinstance(entry, Leaving):
+                elif isinstance(entry, Flow):
                     self._leaving(rows, entry, timer_offset_ns)
                 else:
                     self._measured(rows, entry)
@@ -94,21 +94,22 @@ class Encoder:
         flow = step.flow
         duration = (step.ended - step.started) / 1e9
         judgement = judge_step(step, self._exceptions, (step.ended + offset) / 1e9)
-        flow.passed.append(step.plan.name)
-        flow.ended = step.ended
-        flow.unhappy = judgement.verdict in _UNHAPPY
+        record = _record(flow)
+        record.passed.append(step.plan.name)
+        record.ended = step.ended
+        record.unhappy = judgement.verdict in _UNHAPPY
         self._add(rows, flow, step.plan, (step.ended + offset) // 1000, duration, judgement, Source.RECORDER, step.span)
 
-    def _leaving(self, rows: _Rows, leaving: Leaving, offset: int) -> None:
-        flow = leaving.flow
-        if flow.lost or flow.unhappy or (not flow.passed and leaving.raised is None):
+    def _leaving(self, rows: _Rows, flow: Flow, offset: int) -> None:
+        record = _record(flow)
+        if flow.lost or record.unhappy or (not record.passed and flow.raised is None):
             return
-        expected = flow.plan.next_expected(flow.passed)
+        expected = flow.plan.next_expected(record.passed)
         if expected is None:
             return
-        verdict = Verdict.ABANDONED if leaving.raised is None else self._exceptions.verdict(leaving.raised)
-        duration = max(0, leaving.at - flow.ended) / 1e9
-        at_us = (leaving.at + offset) // 1000
+        verdict = Verdict.ABANDONED if flow.raised is None else self._exceptions.verdict(flow.raised)
+        duration = max(0, flow.left_at - record.ended) / 1e9
+        at_us = (flow.left_at + offset) // 1000
         self._add(rows, flow, flow.steps[expected], at_us, duration, Judgement(verdict, 0), Source.RECORDER, None)
 
     def _measured(self, rows: _Rows, entry: Measured) -> None:
@@ -161,29 +162,39 @@ def judge_step(step: Step, exceptions: ExceptionVerdicts, at: float) -> Judgemen
         exceptions: Which verdict an exception means.
         at: When the answer arrived, seconds since 1970.
     """
-    spec, at_least = step.plan.spec, step.worst
+    spec, said = step.plan.spec, step.said
     duration = (step.ended - step.started) / 1e9
+    at_least = Verdict.GOOD if said is None else said.worst
     if step.raised is not None:
-        return judge(spec, duration, None, at, at_least=max(at_least, exceptions.verdict(step.raised)))
-    if step.unjudged is not None:
-        step.judged = judge(spec, duration, step.unjudged, at)
-        step.unjudged = None
-    if step.results:
-        results = {} if step.judged is None else {one.name: one.result for one in step.judged.outcomes}
-        return judge_results(spec, duration, {**results, **step.results}, at_least=at_least)
-    if step.judged is not None:
-        return Judgement(max(step.judged.verdict, at_least), step.judged.check_bits, step.judged.outcomes)
-    return judge(spec, duration, None, at, at_least=at_least)
+        at_least = max(at_least, exceptions.verdict(step.raised))
+    if said is None or step.raised is not None:
+        return judge(spec, duration, None, at, at_least=at_least)
+    judged = said.judged
+    if judged is None:
+        judged = said.judged = judge(spec, duration, said.unjudged, at)
+        said.unjudged = None
+    if said.results:
+        results = {one.name: one.result for one in judged.outcomes if one.result is not CheckResult.NOT_EVALUATED}
+        return judge_results(spec, duration, {**results, **said.results}, at_least=at_least)
+    return Judgement(max(judged.verdict, at_least), judged.check_bits, judged.outcomes)
 
 
 def _series(flow: Flow, plan: StepPlan) -> SeriesKey:
-    key: SeriesKey | None = flow.series.get(plan.name)
+    record = _record(flow)
+    key = record.series.get(plan.name)
     if key is None:
-        if flow.values is None:
-            flow.values = flow.plan.spec.dimension_values({name: str(value) for name, value in flow.dimensions.items()})
-        key = SeriesKey(flow.plan.name, plan.name, flow.values, plan.spec.check_names)
-        flow.series[plan.name] = key
+        if record.values is None:
+            given = {name: str(value) for name, value in flow.dimensions.items()}
+            record.values = flow.plan.spec.dimension_values(given)
+        key = SeriesKey(flow.plan.name, plan.name, record.values, plan.spec.check_names)
+        record.series[plan.name] = key
     return key
+
+
+def _record(flow: Flow) -> FlowRecord:
+    if flow.record is None:
+        flow.record = FlowRecord(flow.started)
+    return flow.record
 
 
 def _span_ids(span: Any) -> tuple[bytes, int]:

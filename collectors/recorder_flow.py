@@ -9,17 +9,18 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
 from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.judge import Judgement, judge
+from ..metrics.observation import SeriesKey
 from ..metrics.verdict import CheckResult, Verdict
 from .recorder_buffer import Buffer, DropReason
 from .recorder_exceptions import ExceptionVerdicts
 
-__all__ = ["CURRENT_FLOW", "Flow", "FlowPlan", "Leaving", "Step", "StepPlan"]
+__all__ = ["CURRENT_FLOW", "Flow", "FlowPlan", "Step", "StepPlan"]
 
 CURRENT_FLOW: ContextVar[Flow | None] = ContextVar("cxgauge_flow", default=None)
 _NANOSECONDS = 1_000_000_000
@@ -68,17 +69,17 @@ class FlowPlan:
 
 
 class InstanceNumbers:
-    """128-bit ids: eight random bytes a process and a counter, so that making one is an increment."""
+    """128-bit ids: a counter that starts at eight random bytes and eight more, so that making one is an increment."""
 
-    __slots__ = ("next", "prefix")
+    __slots__ = ("next",)
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
         """Draw new random bytes, as a forked child must."""
-        self.prefix = os.urandom(8)
-        self.next: Callable[[], int] = itertools.count(int.from_bytes(os.urandom(6), "big")).__next__
+        start = int.from_bytes(os.urandom(8) + bytes(2) + os.urandom(6), "big")
+        self.next: Callable[[], int] = itertools.count(start).__next__
 
 
 INSTANCE_NUMBERS: Final = InstanceNumbers()
@@ -88,21 +89,40 @@ os.register_at_fork(after_in_child=INSTANCE_NUMBERS.renew)
 class Settings:
     """What a recorder's flows and steps share."""
 
-    __slots__ = ("clock", "current_span", "exceptions", "judge_later", "step_class", "timer")
+    __slots__ = ("buffer", "clock", "current_span", "exceptions", "judge_later", "step_class", "timer")
 
     def __init__(
         self,
+        buffer: Buffer,
         clock: Callable[[], float],
         timer: Callable[[], int],
         judge_later: bool,
         exceptions: ExceptionVerdicts,
     ) -> None:
+        self.buffer = buffer
         self.clock = clock
         self.timer = timer
         self.judge_later = judge_later
         self.exceptions = exceptions
         self.current_span: Callable[[], Any] | None = None
         self.step_class: type[Step] = Step
+
+    def fail(self) -> None:
+        """Count a failure of ours that the host was kept from."""
+        self.buffer.drops.add(DropReason.INTERNAL_ERROR)
+
+
+class FlowRecord:
+    """What the flush thread knows of a flow."""
+
+    __slots__ = ("ended", "passed", "series", "unhappy", "values")
+
+    def __init__(self, started: int) -> None:
+        self.passed: list[str] = []
+        self.ended = started
+        self.unhappy = False
+        self.values: tuple[tuple[str, str], ...] | None = None
+        self.series: dict[str, SeriesKey] = {}
 
 
 class Flow:
@@ -116,52 +136,38 @@ class Flow:
 
     __slots__ = (
         "__weakref__",
-        "buffer",
         "customer",
         "dimensions",
-        "ended",
+        "entered",
         "instance",
-        "left",
+        "left_at",
         "lost",
         "number",
         "open_ended",
-        "passed",
         "plan",
-        "prefix",
-        "series",
+        "raised",
+        "record",
         "settings",
         "started",
         "steps",
         "timer",
         "token",
-        "unhappy",
-        "values",
     )
 
-    def __init__(
-        self, plan: FlowPlan, settings: Settings, buffer: Buffer, customer: object, dimensions: Mapping[str, object]
-    ) -> None:
+    def __init__(self, plan: FlowPlan, settings: Settings, customer: object, dimensions: Mapping[str, object]) -> None:
         self.plan = plan
         self.steps = plan.steps
         self.settings = settings
-        self.buffer = buffer
-        self.timer = settings.timer
+        self.timer = timer = settings.timer
         self.customer = customer
         self.dimensions = dimensions
-        self.prefix = INSTANCE_NUMBERS.prefix
         self.number = INSTANCE_NUMBERS.next()
-        self.instance: bytes | None = None  # once known; else from `number`
+        self.instance: bytes | None = None  # one that others know too; else `number`
         self.open_ended = False
         self.lost = False  # a passage was dropped: whether the flow was finished is not known
-        self.started = self.timer()
-        self.left: Token[Flow | None] | None = None
-        # Of the flush thread:
-        self.passed: list[str] = []
-        self.ended = self.started
-        self.unhappy = False
-        self.values: tuple[tuple[str, str], ...] | None = None
-        self.token: bytes | None = None
-        self.series: dict[str, Any] = {}
+        self.token: bytes | None = None  # of the customer, once made
+        self.record: FlowRecord | None = None  # once the flush thread has met the flow
+        self.started = timer()
 
     @property
     def name(self) -> str:
@@ -171,18 +177,17 @@ class Flow:
     @property
     def id(self) -> bytes:
         """The flow instance: 16 bytes that all observations of this customer's way carry."""
-        if self.instance is None:
-            self.instance = self.prefix + self.number.to_bytes(8, "big")
-        return self.instance
+        return self.number.to_bytes(16, "big") if self.instance is None else self.instance
 
     def step(self, name: str, /) -> Step:
         """Begin to pass a step: ``with flow.step("bill_total") as step: …``."""
         try:
             return self.settings.step_class(self, self.steps[name])
-        except Exception as error:
-            known = not isinstance(error, (KeyError, TypeError))
-            self.buffer.drops.add(DropReason.INTERNAL_ERROR if known else DropReason.UNKNOWN_STEP)
-            return NO_STEP
+        except (KeyError, TypeError):
+            self.settings.buffer.drops.add(DropReason.UNKNOWN_STEP)
+        except Exception:
+            self.settings.fail()
+        return NO_STEP
 
     def leave_open(self) -> None:
         """Say that other requests or processes go on with this flow, so that leaving it here abandons nothing."""
@@ -190,29 +195,33 @@ class Flow:
 
     def abandon(self) -> None:
         """Say that the customer left, for flows that are not used as context managers."""
-        self._leave(None)
+        try:
+            self._leave(None)
+        except Exception:
+            self.settings.fail()
 
     def _leave(self, raised: type[BaseException] | None) -> None:
         if not self.open_ended:
             self.open_ended = True
-            self.buffer.add(Leaving(self, self.timer(), raised))
+            self.raised = raised
+            self.left_at = self.timer()
+            self.settings.buffer.add(self)
 
     def __enter__(self) -> Flow:
-        self.left = CURRENT_FLOW.set(self)
+        self.entered = CURRENT_FLOW.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self.left is not None:
-                CURRENT_FLOW.reset(self.left)
+            CURRENT_FLOW.reset(self.entered)
         except Exception:
             CURRENT_FLOW.set(None)
         try:
             self._leave(kind)
         except Exception:
-            self.buffer.drops.add(DropReason.INTERNAL_ERROR)
+            self.settings.fail()
 
     async def __aenter__(self) -> Flow:
         return self.__enter__()
@@ -223,15 +232,17 @@ class Flow:
         self.__exit__(kind, error, trace)
 
 
-class Leaving:
-    """A flow was left; whether that abandons a step, the flush thread finds out."""
+class Said:
+    """What the host said of a passage beyond its times."""
 
-    __slots__ = ("at", "flow", "raised")
+    __slots__ = ("at", "judged", "results", "unjudged", "worst")
 
-    def __init__(self, flow: Flow, at: int, raised: type[BaseException] | None) -> None:
-        self.flow = flow
-        self.at = at
-        self.raised = raised
+    def __init__(self) -> None:
+        self.at = 0  # when the answer was handed over; 0 = not at all
+        self.judged: Judgement | None = None
+        self.unjudged: Any = None
+        self.worst = Verdict.GOOD
+        self.results: dict[str, CheckResult] = {}
 
 
 class Step:
@@ -241,18 +252,14 @@ class Step:
     untouched.
     """
 
-    __slots__ = ("ended", "flow", "judged", "plan", "raised", "results", "span", "started", "unjudged", "worst")
+    __slots__ = ("ended", "flow", "plan", "raised", "said", "span", "started")
 
     def __init__(self, flow: Flow, plan: StepPlan) -> None:
         self.flow = flow
         self.plan = plan
-        self.ended = 0
-        self.raised: type[BaseException] | None = _UnfinishedError
-        self.judged: Judgement | None = None
+        self.said: Said | None = None
         self.span: Any = None
-        self.worst = Verdict.GOOD
-        self.results: dict[str, CheckResult] | None = None
-        self.unjudged: Any = None
+        self.raised: type[BaseException] | None = _UnfinishedError
 
     def __enter__(self) -> Step:
         self.started = self.flow.timer()
@@ -262,19 +269,23 @@ class Step:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         flow = self.flow
-        if kind is not None or not self.ended:
-            self.ended = flow.timer()
+        ended = flow.timer()
         try:
             if self.raised is not _UnfinishedError:
                 raise RuntimeError("a step object is used for one passage")
             self.raised = kind
-            current_span = flow.settings.current_span
-            if current_span is not None and self.span is None:
-                self.span = current_span()
-            if not flow.buffer.add(self):
+            self.ended = ended if kind is not None or self.said is None else self.said.at or ended
+            settings = flow.settings
+            if settings.current_span is not None and self.span is None:
+                self.span = settings.current_span()
+            # As Buffer.add, without the call: this is what every step costs the host.
+            buffer = settings.buffer
+            if len(buffer.entries) < buffer.calm_below:
+                buffer.entries.append(self)
+            elif not buffer.add(self):
                 flow.lost = True
         except Exception:
-            flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+            flow.settings.fail()
 
     async def __aenter__(self) -> Step:
         return self.__enter__()
@@ -289,26 +300,26 @@ class Step:
 
         Judged here and now unless the recorder was made with ``judge_later``; nothing of the answer is kept then.
         """
+        at = self.flow.timer()
         try:
-            flow = self.flow
-            self.ended = flow.timer()
-            if not self.plan.spec.checks:
-                return
-            if flow.settings.judge_later:
-                self.unjudged = answer
-            else:
-                duration = (self.ended - self.started) / _NANOSECONDS
-                self.judged = judge(self.plan.spec, duration, answer, flow.settings.clock())
+            said = self._said()
+            said.at = at
+            spec, settings = self.plan.spec, self.flow.settings
+            if settings.judge_later:
+                said.unjudged = answer
+            elif spec.checks:
+                said.judged = judge(spec, (at - self.started) / _NANOSECONDS, answer, settings.clock())
         except Exception:
-            self.flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+            self.flow.settings.fail()
 
     def verdict(self, verdict: Verdict | str) -> None:
         """Say what is known without an exception, such as ``"error"`` for a status code; the worst verdict wins."""
         try:
             given = Verdict[verdict.upper()] if isinstance(verdict, str) else Verdict(verdict)
-            self.worst = max(self.worst, given)
+            said = self._said()
+            said.worst = max(said.worst, given)
         except Exception:
-            self.flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+            self.flow.settings.fail()
 
     def check(self, name: str, passed: bool | None) -> None:
         """Give the result of a declared check that the host judged itself; None when it could not tell.
@@ -317,11 +328,14 @@ class Step:
         """
         try:
             result = CheckResult.UNKNOWN if passed is None else CheckResult.PASS if passed else CheckResult.FAIL
-            if self.results is None:
-                self.results = {}
-            self.results[str(name)] = result
+            self._said().results[str(name)] = result
         except Exception:
-            self.flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+            self.flow.settings.fail()
+
+    def _said(self) -> Said:
+        if self.said is None:
+            self.said = Said()
+        return self.said
 
 
 class NoStep(Step):
@@ -353,11 +367,10 @@ class NoFlow(Flow):
 
     __slots__ = ("reason",)
 
-    def __init__(self, buffer: Buffer, reason: str) -> None:
-        self.buffer = buffer
+    def __init__(self, settings: Settings, reason: str) -> None:
+        self.settings = settings
         self.reason = reason
         self.open_ended = True
-        self.left = None
 
     @property
     def name(self) -> str:
@@ -372,7 +385,7 @@ class NoFlow(Flow):
     def step(self, name: str, /) -> Step:
         """Count a drop."""
         del name
-        self.buffer.drops.add(self.reason)
+        self.settings.buffer.drops.add(self.reason)
         return NO_STEP
 
 

@@ -14,7 +14,6 @@ from opentelemetry.trace import Status, StatusCode
 
 from ..metrics.names import Attribute, InstrumentationScope
 from ..metrics.verdict import CheckResult, Verdict
-from .recorder_buffer import DropReason
 from .recorder_encoding import judge_step
 from .recorder_flow import Flow, Step, StepPlan
 
@@ -38,7 +37,7 @@ class SpanStep(Step):
             self.span = tracer.start_span(f"{self.flow.name} {self.plan.name}")
             self.attached = context.attach(trace.set_span_in_context(self.span))
         except Exception:
-            self.flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+            self.flow.settings.fail()
         return super().__enter__()
 
     def __exit__(
@@ -51,7 +50,7 @@ class SpanStep(Step):
                 self.attached = None
                 self._end(kind)
         except Exception:
-            self.flow.buffer.drops.add(DropReason.INTERNAL_ERROR)
+            self.flow.settings.fail()
 
     def _end(self, kind: type[BaseException] | None) -> None:
         span = self.span
