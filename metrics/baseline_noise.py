@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .detection_medians import median
 from .detection_settings import DetectionSettings
 from .detection_shift import Noise
 
@@ -76,8 +77,4 @@ def _mean(top: Floats, bottom: Floats) -> Floats:
 
 
 def _median(values: Floats) -> Floats:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nan_to_num(np.nanmedian(values, axis=0), nan=1.0))
+    return np.asarray(np.nan_to_num(median(values), nan=1.0))

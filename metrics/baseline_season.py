@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detection_calendar import SLOTS_PER_DAY, LocalTime
+from .detection_medians import median
 
 __all__ = ["Season", "fit_season"]
 
@@ -28,6 +29,10 @@ class Season:
 
     level: Floats
     week: Floats
+
+    def take(self, series: Integers) -> Season:
+        """The seasons of some series."""
+        return Season(self.level[..., series], self.week[..., series])
 
     def at(self, local: LocalTime, rows: Integers | slice = slice(None)) -> Floats:
         """The level of every series at the given windows, ``[len(rows), C]``, between quarter hours by line."""
@@ -122,8 +127,7 @@ def _slot_sums(
             mean[rows] = _pulled_in(mean[rows])
     # a quarter hour of much traffic is limited by the common noise of its minutes: weights are capped
     positive = np.where(weights > 0, weights, np.nan)
-    with np.errstate(all="ignore"):
-        cap = np.nan_to_num(np.nanmedian(positive.reshape(-1, count), axis=0), nan=1.0) if days else np.ones(count)
+    cap = np.nan_to_num(median(positive.reshape(-1, count)), nan=1.0) if days else np.ones(count)
     weights = np.minimum(weights, cap)
     ordinal = np.zeros(days, dtype=np.int64)
     ordinal[day] = local.day - local.day.min()
@@ -135,13 +139,9 @@ def _slot_sums(
 
 def _pulled_in(mean: Floats) -> Floats:
     """Clip each quarter hour's days to four robust deviations around their median."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        centre = np.nanmedian(mean, axis=0)
-        spread = np.nanmedian(np.abs(mean - centre), axis=0)
-        typical = np.nanmedian(spread, axis=0)
+    centre = median(mean)
+    spread = median(np.abs(mean - centre))
+    typical = median(spread)
     limit = 4 * 1.4826 * np.maximum(spread, typical)
     return np.clip(mean, centre - limit, centre + limit)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .baseline_noise import fit_noise
+from .detection_medians import quantiles
 from .detection_settings import DetectionSettings
 from .detection_shift import Noise, ShiftState, advance_shift, steady_information
 from .detection_threshold import correction, solve_threshold
@@ -94,9 +94,7 @@ def _peaks(
 
 def typical_windows(values: Floats) -> tuple[Floats, Floats]:
     """Nine typical windows: quantiles over time of finite ``values [T, Q]``, and their shares."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        levels = np.nanquantile(np.where(np.isfinite(values), values, np.nan), np.linspace(0.06, 0.94, 9), axis=0)
+    levels = quantiles(np.where(np.isfinite(values), values, np.nan), np.linspace(0.06, 0.94, 9))
     return np.nan_to_num(levels, nan=1.0), np.full(9, 1 / 9)
 
 

@@ -414,7 +414,7 @@ class Follower:
 
     def _silence_event(self, kind: EventKind, scope: int, now: Floats, inputs: Inputs, ends: EventKind | None) -> Event:
         since, missing = float(self._silent.started[scope]), float(self._silent.recovery[scope])
-        effect = -np.inf if ends is None else 0.0
+        effect = -float(np.log1p(2 * missing)) if ends is None else 0.0
         evidence = {"missing": missing} if ends is None else {}
         times = (float(now[scope]), since, since, since)
         return Event(
