@@ -35,7 +35,7 @@ types: venv ## mypy, strict for the package
 	@$(BIN)/mypy tests bench deploy
 
 bench: venv ## run the benchmarks one after the other; each prints its figures and the machine's facts
-	@set -e; for script in bench/bench_*.py; do \
+	@set -e; for script in bench/[!_]*.py; do \
 	  if [ -e "$$script" ]; then echo "== $$script"; $(BIN)/python "$$script" $(ARGS); fi; done
 
 services: venv ## install and start what the tests need for real: TimescaleDB, Prometheus, Alertmanager, Chromium

@@ -1,0 +1,118 @@
+"""Imports run one way: `__main__, commands, examples → dashboards → alerts, collectors → metrics`.
+
+Read from the syntax tree, so that an import inside a function or under TYPE_CHECKING counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EVERYTHING = {"metrics", "collectors", "alerts", "dashboards", "commands", "examples"}
+MAY_IMPORT = {
+    "": {"collectors", "commands"},  # __init__ offers the recorder, __main__ registers the commands
+    "metrics": {"metrics"},
+    "collectors": {"collectors", "metrics"},
+    "alerts": {"alerts", "metrics"},
+    "dashboards": {"dashboards", "alerts", "collectors", "metrics"},
+    "commands": EVERYTHING,
+    "examples": EVERYTHING - {"commands"},
+}
+
+
+def sources() -> list[Path]:
+    """Every module of the package."""
+    inside = [file for folder in sorted(EVERYTHING) for file in sorted((ROOT / folder).rglob("*.py"))]
+    return sorted(ROOT.glob("*.py")) + inside
+
+
+def folder_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def imported_modules(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Line and absolute name of every import in ``source``, a module of ``package``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            prefix = ".".join([*base, *filter(None, [node.module])])
+            for alias in node.names:
+                yield node.lineno, f"{prefix}.{alias.name}" if node.module is None else prefix
+
+
+def violations(source: str, folder: str, package: tuple[str, ...]) -> list[str]:
+    found = []
+    for line, module in imported_modules(source, package):
+        parts = module.split(".")
+        if parts[0] in EVERYTHING:
+            found.append(f"{line}: imports {module}; the package is cxgauge: import cxgauge.{module}, or relatively")
+        elif parts[0] == "cxgauge" and len(parts) > 1:
+            target = parts[1] if parts[1] in EVERYTHING else ""
+            if target not in MAY_IMPORT[folder] | {""}:
+                allowed = ", ".join(sorted(MAY_IMPORT[folder])) or "nothing"
+                found.append(f"{line}: imports {module}; {folder or 'the top'} may import {allowed}")
+    return found
+
+
+@pytest.mark.parametrize("file", sources(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_run_one_way(file: Path) -> None:
+    package = ("cxgauge", *file.relative_to(ROOT).parent.parts)
+    assert violations(file.read_text(encoding="utf-8"), folder_of(file), package) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "folder", "expected"),
+    [
+        ("from ..alerts.alert import Alert", "collectors", "1: imports cxgauge.alerts.alert; collectors may import"),
+        ("from .. import dashboards", "metrics", "1: imports cxgauge.dashboards; metrics may import metrics"),
+        ("def f():\n    import cxgauge.collectors.spool", "alerts", "2: imports cxgauge.collectors.spool; alerts may"),
+        ("from metrics.verdict import Verdict", "alerts", "1: imports metrics.verdict; the package is cxgauge"),
+        ("import dashboards", "commands", "1: imports dashboards; the package is cxgauge"),
+    ],
+)
+def test_a_wrong_import_is_found(source: str, folder: str, expected: str) -> None:
+    (found,) = violations(source, folder, ("cxgauge", folder))
+    assert found.startswith(expected)
+
+
+def test_the_pure_core_does_not_import_what_does_input_and_output() -> None:
+    """The types that every other folder builds on can be loaded without a database driver or a web server."""
+    heavy = {"psycopg", "psycopg_pool", "httpx2", "starlette", "uvicorn", "prometheus_client", "opentelemetry", "rich"}
+    core = [
+        "observation",
+        "verdict",
+        "check",
+        "judge",
+        "sketch",
+        "rollup",
+        "baseline",
+        "detector",
+        "deviation",
+        "names",
+    ]
+    reached: dict[str, str] = {}
+    waiting = [f"cxgauge.metrics.{name}" for name in core]
+    while waiting:
+        module = waiting.pop()
+        file = ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        if module in reached or not file.exists():
+            continue
+        reached[module] = module
+        for _, name in imported_modules(file.read_text(encoding="utf-8"), ("cxgauge", "metrics")):
+            assert name.split(".")[0] not in heavy, f"{module} imports {name}"
+            waiting.append(name)
+    assert {f"cxgauge.metrics.{name}" for name in ("observation", "verdict", "deviation")} <= set(reached)
+
+
+def test_no_top_level_module_shadows_a_standard_one() -> None:
+    names = {file.stem for file in ROOT.glob("*.py")} | {folder.name for folder in ROOT.iterdir() if folder.is_dir()}
+    assert not names & (sys.stdlib_module_names - {"__future__"})
