@@ -76,6 +76,11 @@ class AnswerPath:
         return found
 
     @property
+    def direct(self) -> bool:
+        """Whether the path is walked directly, without python-jsonpath."""
+        return self._steps is not None
+
+    @property
     def singular(self) -> bool:
         """Whether the path can find one value at most."""
         return self._steps is not None and None not in self._steps

@@ -8,6 +8,7 @@ answer, a ``fresh_within`` a stale one, every other a wrong one. ``verdict`` ove
 from __future__ import annotations
 
 from datetime import tzinfo
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
@@ -96,8 +97,34 @@ LiteralValue = Annotated[
 ]
 
 
+def _either(*keys: str) -> ConfigDict:
+    """Let editors see that exactly one of ``keys`` must be given."""
+    return ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in keys]})
+
+
+def _tolerance(value: object) -> object:
+    try:
+        negative = Decimal(str(value)) < 0
+    except InvalidOperation:
+        return value  # ExactNumber says what is wrong with it
+    if negative:
+        raise refuse("is below 0; write 0 or more")
+    return value
+
+
+Tolerance = Annotated[
+    ExactNumber,
+    BeforeValidator(_tolerance),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\+?[0-9]+(\.[0-9]+)?$"}]}
+    ),
+]
+
+
 class When(StrictModel):
     """A condition: the check is not evaluated unless it holds (``not_evaluated``, which is no verdict)."""
+
+    model_config = _either("present", "equals", "not_equals")
 
     value: Operand = Field(description="Value or path the condition looks at.")
     present: Truth | None = Field(default=None, description="Holds when the value is there and not empty (or is not).")
@@ -141,11 +168,13 @@ class Present(CheckSpec):
 class Equals(CheckSpec):
     """The value equals another value of the answer, or a fixed one."""
 
+    model_config = _either("to", "expected")
+
     kind: Literal["equals"]
     value: Operand = Field(description="Value to compare.")
     to: Operand | None = Field(default=None, description="The other value. Give this or `expected`.")
     expected: LiteralValue | None = Field(default=None, description="The fixed value. Give this or `to`.")
-    tolerance: ExactNumber | None = Field(
+    tolerance: Tolerance | None = Field(
         default=None, description="Largest difference that still passes; makes both numbers."
     )
 
@@ -156,13 +185,15 @@ class SumEquals(CheckSpec):
     kind: Literal["sum_equals"]
     value: Operand = Field(description="The total.")
     of: Operand = Field(description="The values added up; without any, a total of 0 passes, any other is unknown.")
-    tolerance: ExactNumber = Field(
+    tolerance: Tolerance = Field(
         default="0", validate_default=True, description="Largest difference that still passes."
     )
 
 
 class CountEquals(CheckSpec):
     """The number of entries equals a number in the answer, or a fixed one."""
+
+    model_config = _either("value", "expected")
 
     default_verdict = Verdict.INCOMPLETE
     kind: Literal["count_equals"]
@@ -195,6 +226,8 @@ class Matches(CheckSpec):
 
 class InRange(CheckSpec):
     """Every number found lies between the limits, limits included."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["minimum"]}, {"required": ["maximum"]}]})
 
     kind: Literal["in_range"]
     value: Operand = Field(description="Number to look at.")

@@ -53,16 +53,18 @@ class DimensionValues:
             return dict(self._overflow)
 
     def _new(self, name: str, value: object, known: dict[str, str], limit: int) -> str:
-        if value is None or value in ("", UNKNOWN):
+        if value is None or (isinstance(value, str) and value in ("", UNKNOWN)):
             return UNKNOWN
         try:
             text = str(value)
         except Exception:
             text = ""
+        if text == OTHER:
+            return OTHER
         with self._lock:
             if text in known:
                 return text
-            if len(known) < limit and text != OTHER and len(text) <= _LENGTH_LIMIT and text.isprintable() and text:
+            if len(known) < limit and len(text) <= _LENGTH_LIMIT and text.isprintable() and text:
                 known[text] = text
                 return text
             self._overflow[name] += 1

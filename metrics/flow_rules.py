@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic_core import PydanticCustomError
 
 from .answer_path import AnswerPath
 from .observation import CHECKS_PER_STEP_LIMIT
-from .scalar_types import parse_duration
+from .scalar_types import exact_number, parse_duration
 from .strict_yaml import Location
 
 __all__ = ["broken_rules"]
@@ -162,12 +163,9 @@ def _check(check: Mapping[str, Any], names: Sequence[str]) -> Iterator[Broken]:
     if kind == "in_range":
         if "minimum" not in check and "maximum" not in check:
             yield (), "needs a limit; add minimum or maximum"
-        low, high = check.get("minimum"), check.get("maximum")
-        if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
-            yield ("minimum",), f"is above the maximum ({high}); swap them"
-    tolerance = check.get("tolerance")
-    if isinstance(tolerance, (int, float)) and tolerance < 0:
-        yield ("tolerance",), "is below 0; write 0 or more"
+        low, high = _exact(check.get("minimum")), _exact(check.get("maximum"))
+        if low is not None and high is not None and low > high:
+            yield ("minimum",), f"is above the maximum ({check['maximum']}); swap them"
 
 
 def _operand(operand: str, names: Sequence[str]) -> str | None:
@@ -309,6 +307,13 @@ def _mappings(value: Any) -> list[tuple[int, Mapping[str, Any]]]:
 def _seconds(value: Any) -> float | None:
     try:
         return parse_duration(value)
+    except PydanticCustomError:
+        return None
+
+
+def _exact(value: Any) -> Decimal | None:
+    try:
+        return exact_number(value)
     except PydanticCustomError:
         return None
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, PrivateAttr, WithJsonSchema, model_validator
 
 from .bounded_pattern import PatternText
 from .check import AnyCheck, ValueSpec
 from .check_evaluation import Evaluate, compile_check
 from .dimension_values import DimensionValues
 from .flow_rules import broken_rules
+from .observation import CHECKS_PER_STEP_LIMIT
 from .scalar_types import Duration, Name, PositiveInt, Ratio, StrictModel, Text, Title, Truth, refuse
 from .validation import raise_together
 from .verdict import Verdict
@@ -70,11 +71,16 @@ _TEXT_MATCH_SCHEMA = {
 AnyTextMatch = Annotated[TextMatch, BeforeValidator(_text_match), WithJsonSchema(_TEXT_MATCH_SCHEMA)]
 
 
+_SOME_CONDITION: list[JsonValue] = [{"required": [key]} for key in ("service", "span", "route", "attributes")]
+
+
 class SpanMatch(StrictModel):
     """Conditions under which an OpenTelemetry span is this step; all that are given must hold.
 
     Attribute values are compared as text: ``200`` and ``true`` match the number and the boolean too.
     """
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": _SOME_CONDITION})
 
     service: AnyTextMatch | None = Field(default=None, description="Resource attribute `service.name`.")
     span: AnyTextMatch | None = Field(default=None, description="Span name.")
@@ -166,7 +172,9 @@ class StepSpec(StrictModel):
         description="Share of answers that must be fast, right and complete; by default the lower of the other two.",
     )
     values: dict[Name, ValueSpec] = Field(default={}, description="Values of the answer that checks use, by name.")
-    checks: tuple[AnyCheck, ...] = Field(default=(), description="Accuracy checks, at most 32.")
+    checks: tuple[AnyCheck, ...] = Field(
+        default=(), json_schema_extra={"maxItems": CHECKS_PER_STEP_LIMIT}, description="Accuracy checks."
+    )
     match: tuple[SpanMatch, ...] = Field(default=(), description="How spans of this step are recognised; any of these.")
     alerts: AlertRouting | None = Field(
         default=None, description="Who hears of this step; by default as the flow says."

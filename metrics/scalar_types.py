@@ -7,10 +7,10 @@ same words.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -38,6 +38,7 @@ __all__ = [
     "Text",
     "Title",
     "Truth",
+    "exact_number",
     "parse_duration",
     "refuse",
 ]
@@ -55,6 +56,14 @@ class StrictModel(BaseModel):
     """Base of everything read from a file: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with ``update`` (not validated); what was derived from the old values is not copied."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in set(copied.__dict__) - set(type(self).model_fields):
+            del copied.__dict__[name]  # a cached property
+        copied.model_post_init(None)
+        return copied
 
 
 _UNIT_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
@@ -114,7 +123,12 @@ def _text(value: object) -> str:
     return value
 
 
-def _exact_number(value: object) -> Decimal:
+def exact_number(value: object) -> Decimal:
+    """A number exactly as it is written.
+
+    Raises:
+        PydanticCustomError: not a finite number of at most 30 digits.
+    """
     if isinstance(value, Decimal):
         number = value
     elif isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -209,7 +223,7 @@ Ratio = Annotated[
 
 ExactNumber = Annotated[
     Decimal,
-    BeforeValidator(_exact_number),
+    BeforeValidator(exact_number),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[-+]?[0-9]+(\.[0-9]+)?$"}]}),
 ]
 """A decimal number, kept exactly as written; quote it when it has more than 15 digits."""

@@ -77,9 +77,10 @@ def _flow_files_of(config: Config, config_path: Path, report: SpecificationRepor
     files = flow_files(directory) if directory.is_dir() else []
     if not files:
         document = read_document(config_path)
+        place = ("flows", "directory")
         where = "" if directory.is_dir() else " (there is no such folder)"
         rule = f"has no *.yml file{where}; write one, e.g. cxgauge init --template bill_inquiry"
-        document.fault(("flows", "directory"), rule, source=str(directory))
+        document.fault(place, rule, source=document.source(place) or str(directory))
         report.faults.extend(document.faults[-1:])
     return files
 
