@@ -63,8 +63,11 @@ class Drops:
 class Sink(Protocol):
     """Where a buffer's entries go. All but :meth:`forked` run on the flush thread."""
 
-    def take(self, entries: list[Any]) -> str | None:
-        """Take entries for good and return None, or leave them and return why nothing can be taken at present."""
+    def ready(self) -> str | None:
+        """None when everything taken so far is settled and more can be taken; else why not, a :class:`DropReason`."""
+
+    def take(self, entries: list[Any]) -> None:
+        """Take entries for good."""
 
     def idle(self) -> None:
         """Do what is due from time to time."""
@@ -210,23 +213,28 @@ class Buffer:
             _LOGGER.exception("the recorder's flush thread goes on after an error")
 
     def _empty(self) -> bool:
-        """Flush what is queued now; False when the entries could not be taken."""
+        """Flush what is queued now; False when not all of it could be settled."""
         left = len(self.entries)
-        while left > 0:
+        while self._ready():
+            if left <= 0:
+                return True
             taken = [self.entries.popleft() for _ in range(min(left, _TAKEN_AT_ONCE))]
             left -= len(taken)
             try:
-                reason = self._sink.take(taken)
+                self._sink.take(taken)
             except Exception:
                 self.drops.add(DropReason.INTERNAL_ERROR, len(taken))
                 _LOGGER.exception("the recorder lost %d observations", len(taken))
-                continue
-            if reason is not None:
-                self._full_reason = reason
-                self.entries.extendleft(reversed(taken))
-                return False
-        self._full_reason = DropReason.BUFFER_FULL
-        return True
+        return False
+
+    def _ready(self) -> bool:
+        try:
+            reason = self._sink.ready()
+        except Exception:
+            reason = DropReason.INTERNAL_ERROR
+            _LOGGER.exception("the recorder cannot write at present")
+        self._full_reason = reason or DropReason.BUFFER_FULL
+        return reason is None
 
     def _drop_rest(self) -> None:
         if self.entries:

@@ -52,28 +52,26 @@ class SpoolSink:
         self._refused: ObservationBatch | None = None
         self._open_again_at = float("-inf")
 
-    def take(self, entries: list[Any]) -> str | None:
-        """Take the entries, unless the spool is full or cannot be opened."""
-        writer = self._writer or self._opened()
-        if writer is None:
+    def ready(self) -> str | None:
+        """Open the source if need be, and try again what was refused."""
+        if self._writer is None and not self._opened():
             return DropReason.SPOOL_ERROR
         if self._refused is not None:
             refused, self._refused = self._refused, None
-            if not self._append(writer, refused):
-                return DropReason.SPOOL_FULL
+            self._append(refused)
+        return None if self._refused is None else DropReason.SPOOL_FULL
+
+    def take(self, entries: list[Any]) -> None:
+        """Encode and append; a batch that the spool refuses is kept until it has room."""
         batch = self._encoder.encode(entries, round(self._clock() * 1e6) * 1000 - self._timer())
         if len(batch):
-            self._append(writer, batch)
-        return None
+            self._append(batch)
 
     def idle(self) -> None:
-        """Let the spool close a segment that is old enough, and try again what was refused."""
-        if self._writer is None:
-            return
-        if self._refused is not None:
-            self.take([])
-        with contextlib.suppress(SpoolError):  # told by the next append
-            self._writer.maintain()
+        """Let the spool close a segment that is old enough."""
+        if self._writer is not None:
+            with contextlib.suppress(SpoolError):  # told by the next append
+                self._writer.maintain()
 
     def end(self) -> None:
         """Count what was refused to the last, and close the source."""
@@ -83,31 +81,30 @@ class SpoolSink:
         if self._writer is not None:
             self._writer.close()
 
-    def _append(self, writer: SpoolWriter, batch: ObservationBatch) -> bool:
-        """Append; False when it was refused and is kept."""
+    def _append(self, batch: ObservationBatch) -> None:
+        if self._writer is None:
+            raise RuntimeError("no source is open; ask ready() before take()")
         try:
-            writer.append(batch)
+            self._writer.append(batch)
             self._say(None)
         except SpoolFull as full:
             self._refused = batch
             self._say(str(full))
-            return False
         except SpoolError as error:
             # Whether it was kept is not known: counted as lost rather than written twice.
             self._drops.add(DropReason.SPOOL_ERROR, len(batch))
             self._say(str(error))
-        return True
 
-    def _opened(self) -> SpoolWriter | None:
+    def _opened(self) -> bool:
         if self._open is None or time.monotonic() < self._open_again_at:
-            return None
+            return False
         try:
             self._writer = self._open()
             self._say(None)
         except Exception as error:
             self._open_again_at = time.monotonic() + _OPEN_AGAIN_SECONDS
             self._say(str(error))
-        return self._writer
+        return self._writer is not None
 
     def _say(self, problem: str | None) -> None:
         """Log a problem when it begins and when it is over."""
