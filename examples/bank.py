@@ -7,6 +7,7 @@ time drawn from a lognormal distribution, and ``PUT /faults`` makes it slower or
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import math
 import random
@@ -133,6 +134,30 @@ def bank(recorder: Recorder, seed: int = 0) -> Starlette:
         faults.details_missing_ratio = float(wanted.get("details_missing_ratio", DETAILS_MISSING_RATIO))
         return JSONResponse({"slowdown": faults.slowdown, "details_missing_ratio": faults.details_missing_ratio})
 
+    async def healthy(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
     return Starlette(
-        routes=[Route("/faults", set_faults, methods=["PUT"]), Route("/{flow}/{step}", step, methods=["POST"])]
+        routes=[
+            Route("/-/healthy", healthy),
+            Route("/faults", set_faults, methods=["PUT"]),
+            Route("/{flow}/{step}", step, methods=["POST"]),
+        ]
     )
+
+
+def _main() -> None:
+    import uvicorn
+
+    from ..collectors.recorder import Recorder
+
+    parser = argparse.ArgumentParser(description="A small bank on 127.0.0.1, instrumented with the recorder.")
+    parser.add_argument("--config", type=Path, default=Path("cxgauge.yml"))
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    recorder = Recorder.from_config(arguments.config, strict=True)
+    uvicorn.run(bank(recorder), host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    _main()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import random
-import uuid
 from dataclasses import dataclass
 from typing import Final
 
 import httpx2
 
+from ..metrics.names import Attribute
 from .bank import STEP_LATENCIES
 
 __all__ = ["APP_VERSIONS", "CHANNELS", "STEPS_PER_JOURNEY", "Customers", "journeys_per_second"]
@@ -76,7 +77,7 @@ class Customers:
         self, client: httpx2.AsyncClient, generator: random.Random, number: int, flow: str, steps: tuple[str, ...]
     ) -> None:
         headers = {
-            "baggage": f"cxgauge.flow.instance={uuid.UUID(int=generator.getrandbits(128)).hex}",
+            "baggage": f"{Attribute.FLOW_NAME}={flow},{Attribute.FLOW_INSTANCE}={generator.getrandbits(128):032x}",
             "x-customer": f"customer-{number}",
             "x-account": f"account-{generator.randrange(1_000)}",
             "x-channel": _pick(generator, CHANNELS),
@@ -90,3 +91,16 @@ class Customers:
 def _pick(generator: random.Random, shares: tuple[tuple[str, float], ...]) -> str:
     names, weights = zip(*shares, strict=True)
     return str(generator.choices(names, weights)[0])
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Customers of the small bank.")
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=3600.0)
+    arguments = parser.parse_args()
+    asyncio.run(Customers(arguments.url, arguments.count, arguments.seconds).run())
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,115 @@
+"""``cxgauge demo``: the whole product in three minutes, on a bank that breaks on purpose."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..examples.demo import Result
+
+__all__ = ["demo"]
+
+
+class Format(StrEnum):
+    """How the result is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Language(StrEnum):
+    """Languages of pages and alerts."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+def demo(
+    leave: Annotated[
+        bool | None,
+        typer.Option(
+            "--exit/--stay", help="End after the result, or stay until Ctrl-C (default on a terminal)."
+        ),
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="json prints one object when all is over.")] = Format.TEXT,
+    language: Annotated[Language, typer.Option(help="Language of pages and alerts.")] = Language.EN,
+    port: Annotated[int, typer.Option(help="Port of the pages on 127.0.0.1; 0 takes a free one.")] = 0,
+    customers: Annotated[int, typer.Option(help="Customers at the same time.", min=20, max=1000)] = 120,
+    directory: Annotated[
+        Path | None, typer.Option(help="Keep database, configuration and logs there; by default they are removed.")
+    ] = None,
+) -> None:
+    """Measure a small bank, break two things, and show both alerts.
+
+    Starts an embedded database, a small HTTP bank with the recorder, its customers, and `cxgauge up`; learns from a
+    simulated history; then bill_total goes from 1.0 s to 1.2 s and some bills lose their details. Exit code 0 means
+    that exactly these two were found.
+
+    Example:  cxgauge demo --exit --format json
+    """
+    from ..examples.demo import Demonstration, DemonstrationSettings
+    from ..examples.processes import DemonstrationError
+    from ..metrics.embedded import EmbeddedPostgresError
+
+    def say(line: str) -> None:
+        typer.echo(line, err=output is Format.JSON)
+
+    stays = sys.stdin.isatty() and sys.stdout.isatty() and output is Format.TEXT if leave is None else not leave
+    settings = DemonstrationSettings(customers=customers, port=port, language=language.value)
+    try:
+        with _workspace(directory) as workspace:
+            demonstration = Demonstration(workspace, settings, say)
+            result = demonstration.run(lambda: _wait_for_interrupt(demonstration.url) if stays else None)
+    except (DemonstrationError, EmbeddedPostgresError) as error:
+        typer.echo(f"the demonstration could not be run: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    typer.echo(json.dumps(_as_json(result)) if output is Format.JSON else _summary(result))
+    raise typer.Exit(0 if result.exact else 1)
+
+
+@contextmanager
+def _workspace(directory: Path | None) -> Iterator[Path]:
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield directory.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="cxgauge-demo-") as temporary:
+        yield Path(temporary)
+
+
+def _wait_for_interrupt(url: str) -> None:
+    typer.echo(f"\nLook around: {url}   (Ctrl-C ends the demonstration)")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        typer.echo("")
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    return {
+        "alerts": [asdict(alert) for alert in result.alerts],
+        "silent_steps": list(result.silent_steps),
+        "observations": result.observations,
+        "seconds": result.seconds,
+    }
+
+
+def _summary(result: Result) -> str:
+    verdict = "exactly the two injected faults were found" if result.exact else "the result is NOT as expected"
+    return (
+        f"{verdict} in {result.seconds:.0f} s, from {result.observations:,} observations; "
+        f"silent: {', '.join(result.silent_steps)}"
+    )
