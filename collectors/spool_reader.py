@@ -59,11 +59,17 @@ class SpoolReader:
         """Names of the sources there are, oldest first; empty when the directory does not exist yet."""
         try:
             with os.scandir(self.directory) as entries:
-                found = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(CREATING_PREFIX)]
-                dated = [(entry.stat().st_ctime_ns, entry.name) for entry in found if entry.name != CORRUPT]
+                names = [entry.name for entry in entries if entry.is_dir() and entry.name != CORRUPT]
         except FileNotFoundError:
             return []
-        return [name for _, name in sorted(dated)]
+        found = [name for name in names if not name.startswith(CREATING_PREFIX)]
+        return sorted(found, key=lambda name: (self._started_ns(name), name))
+
+    def _started_ns(self, source: str) -> int:
+        try:
+            return (self.directory / source / LOCK_NAME).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def read(self, source: str, point: ResumePoint, limit_bytes: int = 4 * 1024 * 1024) -> Chunk:
         """Read on from ``point``: about ``limit_bytes``, at least one record where there is one.
