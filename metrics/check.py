@@ -7,7 +7,6 @@ answer, a ``fresh_within`` a stale one, every other a wrong one. ``verdict`` ove
 
 from __future__ import annotations
 
-from datetime import tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
@@ -57,8 +56,8 @@ Operand = Annotated[
 """The name of one of the step's declared values, or a JSONPath (starting with ``$``) into the answer."""
 
 
-def _zone(value: object) -> tzinfo:
-    if isinstance(value, tzinfo):
+def _zone(value: object) -> ZoneInfo:
+    if isinstance(value, ZoneInfo):
         return value
     try:
         return ZoneInfo(value) if isinstance(value, str) else _no_zone()
@@ -66,20 +65,20 @@ def _zone(value: object) -> tzinfo:
         return _no_zone()
 
 
-def _no_zone() -> tzinfo:
+def _no_zone() -> ZoneInfo:
     raise refuse("is not an IANA time zone; write e.g. Asia/Shanghai")
 
 
 Zone = Annotated[
-    tzinfo,
+    ZoneInfo,
     BeforeValidator(_zone),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_+/-]+$"}),
 ]
-"""An IANA time zone such as ``Asia/Shanghai``."""
+"""An IANA time zone such as ``Asia/Shanghai``, as :class:`zoneinfo.ZoneInfo`."""
 
 
-def utc() -> tzinfo:
+def utc() -> ZoneInfo:
     """The zone UTC, by its IANA name."""
     return ZoneInfo("UTC")
 

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "DURATION_PATTERN",
     "Bytes",
     "Duration",
     "DurationOrZero",
@@ -67,6 +68,7 @@ class StrictModel(BaseModel):
 
 
 _UNIT_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 DURATION_LIMIT_SECONDS = 10 * 366 * 86400
 
@@ -196,14 +198,14 @@ PositiveInt = Annotated[
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
 ]
 """A length of time with its unit, ``1.0s``; seconds inside."""
 
 DurationOrZero = Annotated[
     float,
     BeforeValidator(_duration_or_zero),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
 ]
 """A length of time with its unit, or ``0s``."""
 
@@ -250,7 +252,7 @@ def _file_path(value: object, info: ValidationInfo) -> Path:
     return path if directory is None else Path(directory) / path
 
 
-FilePath = Annotated[Path, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "minLength": 1})]
+FilePath = Annotated[Path, BeforeValidator(_file_path), WithJsonSchema({"type": "string", "format": "path"})]
 """A path in a file; a relative one counts from the folder of that file, when ``context["directory"]`` tells it."""
 
 

@@ -149,7 +149,7 @@ def _extend_schema(schema: dict[str, Any], model: type[StrictModel]) -> None:
     for key in _secret_keys(model):
         schema["properties"][f"{key}_file"] = {
             "type": "string",
-            "minLength": 1,
+            "format": "path",
             "description": f"File that holds `{key}`.",
         }
         either = [{"required": [key]}, {"required": [f"{key}_file"]}]

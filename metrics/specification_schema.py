@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from .config import Config
 from .flow_spec import FlowSpec
-from .scalar_types import StrictModel
+from .scalar_types import DURATION_PATTERN, StrictModel
 
 __all__ = ["SCHEMA_KINDS", "SchemaKind", "specification_schema"]
 
@@ -42,6 +42,10 @@ def _draft_07(value: Any) -> Any:
     value = {key: entry for key, entry in value.items() if key != "discriminator"}
     if "default" in value and not isinstance(value["default"], (str, int, float, bool)):
         del value["default"]
+    if value.get("pattern") == DURATION_PATTERN and isinstance(value.get("default"), (int, float)):
+        value["default"] = f"{value['default']:g}s"  # seconds inside, a text in files
+    if "patternProperties" in value:
+        value.setdefault("additionalProperties", False)  # else any name that does not match would do
     alternatives = value.get("anyOf")
     if isinstance(alternatives, list) and {"type": "null"} in alternatives:
         rest = [entry for entry in alternatives if entry != {"type": "null"}]
