@@ -45,13 +45,14 @@ def open_store(config: Config) -> Iterator[Store]:
     """The store of an installation, its schema up to date; the embedded server is started if it is needed.
 
     Raises:
-        typer.Exit: the database cannot be reached; the reason has been printed.
+        typer.Exit: the database cannot be reached or its schema not be brought up to date; the reason has been printed.
     """
     import psycopg
 
     from ..metrics.embedded import EmbeddedPostgres, EmbeddedPostgresError, default_directory
     from ..metrics.store import Store, StoreSettings
     from ..metrics.store_connection import DatabaseSettings
+    from ..metrics.store_migrations import MigrationError
     from ..metrics.store_retention import Retention
 
     with ExitStack() as stack:
@@ -70,4 +71,6 @@ def open_store(config: Config) -> Iterator[Store]:
             store.migrate()
         except (EmbeddedPostgresError, psycopg.OperationalError) as error:
             raise fail(f"the database cannot be reached: {error}") from None
+        except MigrationError as error:
+            raise fail(str(error)) from None
         yield store

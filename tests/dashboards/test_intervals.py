@@ -74,7 +74,7 @@ def test_student_quantiles_as_tabulated(probability: float, freedom: int, expect
 
 
 def _share(counts: np.ndarray) -> np.ndarray:
-    return counts[:, 0] / counts.sum(axis=1)
+    return np.asarray(counts[:, 0] / counts.sum(axis=1))
 
 
 def _counts(random: np.random.Generator, blocks: int, rates: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,99 @@
+"""Building and writing a report for the command line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import typer
+
+from ._installation import fail
+
+if TYPE_CHECKING:
+    from ..dashboards.figure_types import Period
+    from ..dashboards.report import Report
+    from ..metrics.config import Config
+    from ..metrics.flow import FlowSpec
+    from ..metrics.store import Store
+
+__all__ = ["declared_flow", "make_report", "write_report"]
+
+
+def declared_flow(config: Config, name: str) -> FlowSpec:
+    """The declared flow of this name.
+
+    Raises:
+        typer.Exit: there is none; the message says which there are.
+    """
+    from ..metrics.flow import SpecificationError, load_flows
+
+    try:
+        flows = load_flows(config.flows.directory)
+    except SpecificationError as error:
+        raise fail(str(error)) from None
+    if name not in flows:
+        raise fail(f"flow {name!r} is not declared in {config.flows.directory}; declared are {', '.join(flows)}")
+    return flows[name]
+
+
+def make_report(
+    store: Store,
+    config: Config,
+    flow_name: str,
+    *,
+    start: str | None,
+    end: str | None,
+    compare: str,
+    language: str | None,
+) -> Report:
+    """Build the report that the options ask for.
+
+    Raises:
+        typer.Exit: an option cannot be used; the reason has been printed.
+    """
+    from ..dashboards.periods import compared_period
+    from ..dashboards.report import build_report
+    from ..dashboards.wording import Wording
+
+    flow = declared_flow(config, flow_name)
+    now = time.time()
+    wording = Wording(cast(Literal["en", "zh"], language or config.language), config.timezone)
+    try:
+        period = _period(store, config, flow_name, start, end, now)
+        compared = compared_period(period, compare, config.timezone)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    return build_report(store, flow, period, compared, wording, now=now)
+
+
+def _period(store: Store, config: Config, flow: str, start: str | None, end: str | None, now: float) -> Period:
+    """The period asked for; without ``--to`` up to now, or up to the end of data that ended long ago."""
+    from ..dashboards.periods import DEFAULT_DAYS, aligned, parse_moment
+    from ..dashboards.report_data import flow_span
+
+    last = now
+    if end is not None:
+        last = parse_moment(end, config.timezone, now)
+    elif start is None:
+        newest = flow_span(store, flow).last
+        if newest is not None and newest < now - DEFAULT_DAYS * 86_400:
+            last = newest
+            typer.echo(f"the data of {flow} end before the last {DEFAULT_DAYS} days: reporting their end", err=True)
+    first = parse_moment(start, config.timezone, now) if start is not None else last - DEFAULT_DAYS * 86_400
+    return aligned(first, last, 3_600 if start is None and end is None else config.window_seconds)
+
+
+def write_report(report: Report, output: str, file: Path | None) -> None:
+    """Write the report in the format asked for, to a file or to standard output."""
+    from ..dashboards.report_json import report_json
+    from ..dashboards.report_markdown import report_markdown
+
+    text = report_json(report) if output == "json" else report_markdown(report)
+    if file is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise fail(f"{file} cannot be written: {error.strerror}") from None

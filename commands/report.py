@@ -1,0 +1,54 @@
+"""``cxgauge report``: what a flow's customers got."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["ReportFormat", "report"]
+
+
+class ReportFormat(StrEnum):
+    """How the report is written."""
+
+    MARKDOWN = "md"
+    JSON = "json"
+
+
+class ReportLanguage(StrEnum):
+    """Language of the report."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
+def report(
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Name of the flow.")],
+    start: Annotated[
+        str | None, typer.Option("--from", help="2026-03-14, 2026-03-14T10:42, 7d (ago), today; by default a week.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="As --from; by default now, or where the data end.")] = None,
+    compare: Annotated[str, typer.Option(help="previous, week, year or none.")] = "previous",
+    output: Annotated[ReportFormat, typer.Option("--format", help="md or json.")] = ReportFormat.MARKDOWN,
+    language: Annotated[ReportLanguage | None, typer.Option(help="en or zh; by default the configuration's.")] = None,
+    file: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration; cxgauge.yml by default.")] = None,
+) -> None:
+    r"""Write the report of a flow: how fast and how right its answers were, and what changed.
+
+    \b
+    Example:  cxgauge report bill_inquiry
+              cxgauge report bill_inquiry --from 2026-03-01 --to 2026-04-01 --language zh -o march.md
+    """
+    from ._installation import load_config, open_store
+    from ._report import make_report, write_report
+
+    settings = load_config(config)
+    with open_store(settings) as store:
+        made = make_report(
+            store, settings, flow, start=start, end=end, compare=compare, language=language.value if language else None
+        )
+    write_report(made, output.value, file)

@@ -1,0 +1,233 @@
+"""Figures as people read them: one rounding for reports, pages and pictures, in English and Chinese."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from math import floor, log10
+from pathlib import Path
+
+from ..alerts.figures import Figures
+from ..metrics.flow import FlowSpec
+from ..metrics.translation import Language, Translator, translator
+from .figure_types import ChangeFigure, ChangeStatus, Comparison, Estimate, Period
+
+__all__ = ["NOTHING", "Wording"]
+
+NOTHING = "–"
+_MINUS = "−"
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Puts figures into words of one language and times into one zone."""
+
+    language: Language
+    zone: tzinfo
+
+    @property
+    def translator(self) -> Translator:
+        """The catalogue of this package."""
+        return translator(Path(__file__).with_name("locale"), self.language)
+
+    @property
+    def figures(self) -> Figures:
+        """The figures of alerts' texts, so that a report and an alert write alike."""
+        return Figures(self.language, self.zone)
+
+    @property
+    def _percent(self) -> str:
+        return "%" if self.language == "zh" else " %"
+
+    @property
+    def _range(self) -> str:
+        return "～" if self.language == "zh" else "–"
+
+    @property
+    def _points(self) -> str:
+        return " 个百分点" if self.language == "zh" else " pp"
+
+    # -- numbers ----------------------------------------------------------------------------------------
+
+    def count(self, value: float | None) -> str:
+        """A whole number with thousands separated."""
+        return NOTHING if value is None else f"{round(value):,}"
+
+    def seconds(self, value: float | None) -> str:
+        """A duration with three figures and its unit."""
+        return NOTHING if value is None else _in_unit(value, *self._unit(value))
+
+    def duration(self, estimate: Estimate) -> str:
+        """A duration with its interval: ``1.19 s (1.17–1.21)``."""
+        if estimate.value is None:
+            return NOTHING
+        factor, unit = self._unit(estimate.value)
+        text = _in_unit(estimate.value, factor, unit)
+        if estimate.low is None or estimate.high is None:
+            return text
+        decimals = _decimals(estimate.value * factor)
+        return f"{text} ({estimate.low * factor:.{decimals}f}{self._range}{estimate.high * factor:.{decimals}f})"
+
+    def percent(self, ratio: float | None) -> str:
+        """A ratio 0–1 in per cent, with two figures of what is rarer: ``99.31 %``, ``0.10 %``."""
+        return NOTHING if ratio is None else f"{ratio * 100:.{_rate_decimals(ratio)}f}{self._percent}"
+
+    def rate(self, estimate: Estimate) -> str:
+        """A rate with its interval: ``99.31 % (99.28–99.34)``."""
+        if estimate.value is None or estimate.low is None or estimate.high is None:
+            return self.percent(estimate.value)
+        decimals = _rate_decimals(estimate.value)
+        low, high = (f"{end * 100:.{decimals}f}" for end in (estimate.low, estimate.high))
+        return f"{self.percent(estimate.value)} ({low}{self._range}{high})"
+
+    def share(self, ratio: float | None) -> str:
+        """A part of a whole in whole per cent: ``39 %``."""
+        return NOTHING if ratio is None else f"{_signless(f'{ratio * 100:.0f}')}{self._percent}"
+
+    # -- changes ----------------------------------------------------------------------------------------
+
+    def levels(self, change: ChangeFigure, *, rate: bool = False) -> str:
+        """Before and after: ``1.00 → 1.19 s``."""
+        if change.before is None or change.after is None:
+            return NOTHING
+        if not rate:
+            return self.figures.durations(change.before, change.after)
+        decimals = max(_rate_decimals(change.before), _rate_decimals(change.after))
+        return f"{change.before * 100:.{decimals}f} → {change.after * 100:.{decimals}f}{self._percent}"
+
+    def change(self, change: ChangeFigure, *, rate: bool = False) -> str:
+        """The change with its interval: ``+19 % (18 to 20 %)``, in points for rates: ``−0.41 pp (−0.52 to −0.30)``."""
+        if change.change is None or change.low is None or change.high is None:
+            return NOTHING
+        to = " 到 " if self.language == "zh" else " to "
+        decimals = _change_decimals(change.low, change.high)
+        value, low, high = (f"{part * 100:+.{decimals}f}" for part in (change.change, change.low, change.high))
+        unit = self._points if rate else self._percent
+        return f"{_signless(value)}{unit} ({_signless(low)}{to}{_signless(high)})"
+
+    def status(self, change: ChangeFigure, *, rate: bool = False, failures: bool = False) -> str:
+        """The verdict of a comparison in words; says what would have been seen when nothing was."""
+        text = self.translator.text
+        if change.status is ChangeStatus.NO_EVIDENCE and change.detectable is not None:
+            return text("no evidence of a change; {detectable} or more would have been seen",
+                        detectable=self.detectable(change, rate=rate))  # fmt: skip
+        if rate:
+            worse, better = (text("more failures"), text("fewer failures")) if failures else (
+                text("worse"), text("better"))  # fmt: skip
+        else:
+            worse, better = text("slower"), text("faster")
+        return {
+            ChangeStatus.WORSE: worse,
+            ChangeStatus.BETTER: better,
+            ChangeStatus.NO_EVIDENCE: text("no evidence of a change"),
+            ChangeStatus.UNCLEAR: text("not clear: it may be chance among so many comparisons"),
+            ChangeStatus.TOO_FEW: text("too few observations to compare"),
+            ChangeStatus.NOT_COMPARED: text("not compared"),
+        }[change.status]
+
+    def detectable(self, change: ChangeFigure, *, rate: bool = False) -> str:
+        """The smallest worsening that would have been seen, unsigned."""
+        if change.detectable is None:
+            return NOTHING
+        decimals = _change_decimals(0, change.detectable)
+        unit = self._points if rate else self._percent
+        return f"{change.detectable * 100:.{decimals}f}{unit}"
+
+    # -- times ------------------------------------------------------------------------------------------
+
+    def time(self, at: float | None) -> str:
+        """A time with its date in the bank's zone."""
+        if at is None:
+            return NOTHING
+        moment = datetime.fromtimestamp(at, UTC).astimezone(self.zone)
+        clock = f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
+        if self.language == "zh":
+            return f"{moment.year}年{moment.month}月{moment.day}日 {clock}"
+        return f"{moment:%Y-%m-%d} {clock}"
+
+    def period(self, period: Period) -> str:
+        """From when to when."""
+        to = " 至 " if self.language == "zh" else " – "
+        return f"{self.time(period.start)}{to}{self.time(period.end)}"
+
+    def length(self, seconds: float) -> str:
+        """A length of time: ``3 h 20 min``."""
+        text = self.translator.text
+        minutes = round(seconds / 60)
+        days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+        if seconds < 60:
+            return text("{count} s", count=round(seconds))
+        parts = [
+            text("{count} d", count=days) if days else "",
+            text("{count} h", count=hours) if hours else "",
+            text("{count} min", count=rest) if rest and not days else "",
+        ]
+        return " ".join(part for part in parts if part) or text("{count} min", count=0)
+
+    def zone_name(self, at: float) -> str:
+        """The zone's name."""
+        return self.figures.zone_name(at)
+
+    # -- names ------------------------------------------------------------------------------------------
+
+    def compared(self, comparison: Comparison) -> str:
+        """What the period is compared with, as it stands in a sentence."""
+        text = self.translator.text
+        return {
+            "previous": text("the period before"),
+            "week": text("the week before"),
+            "year": text("the year before"),
+        }.get(comparison.kind, comparison.kind)
+
+    def check_title(self, flow: FlowSpec, step: str, check: str) -> str:
+        """A check's title, or its name."""
+        known = [one for spec in flow.steps if spec.name == step for one in spec.checks if one.name == check]
+        across = [one for one in flow.across if one.name == check]
+        title = next((one.title for one in (*known, *across) if one.title is not None), None)
+        return title.in_language(self.language) if title else check
+
+    def verdict(self, label: str) -> str:
+        """A verdict's name."""
+        text = self.translator.text
+        return {
+            "good": text("good"),
+            "slow": text("slow"),
+            "stale": text("stale"),
+            "incomplete": text("incomplete"),
+            "wrong": text("wrong"),
+            "abandoned": text("abandoned"),
+            "timeout": text("timeout"),
+            "error": text("error"),
+        }[label]
+
+    def _unit(self, seconds: float) -> tuple[float, str]:
+        if seconds < 0.1:
+            return 1000.0, " 毫秒" if self.language == "zh" else " ms"
+        return 1.0, " 秒" if self.language == "zh" else " s"
+
+
+def _in_unit(value: float, factor: float, unit: str) -> str:
+    return f"{value * factor:.{_decimals(value * factor)}f}{unit}"
+
+
+def _decimals(value: float) -> int:
+    """Decimals that leave three figures, at most four."""
+    if value <= 0:
+        return 0
+    return min(4, max(0, 2 - floor(log10(value))))
+
+
+def _rate_decimals(ratio: float) -> int:
+    rarer = min(ratio, 1 - ratio) * 100
+    return 2 if rarer <= 0 else min(4, max(1, 1 - floor(log10(rarer))))
+
+
+def _change_decimals(low: float, high: float) -> int:
+    """Decimals of a percentage that leave two figures of the interval's width."""
+    width = abs(high - low) * 100
+    return 2 if width <= 0 else min(3, max(0, 1 - floor(log10(width))))
+
+
+def _signless(text: str) -> str:
+    """With a true minus sign, and no sign before zero."""
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", _MINUS)
