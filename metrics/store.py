@@ -16,7 +16,7 @@ from .store_connection import Connection, Database, DatabaseSettings, ServerFact
 from .store_migrations import MigrationPlan, migrate, plan
 from .store_read import CUSTOMERS_AND_SIMULATED, CustomersHit, Example, ReadPath
 from .store_retention import Housekeeping, Retention, RetentionResult
-from .store_write import Position, StoredPosition, WritePath, WriteResult
+from .store_write import Part, Position, StoredPosition, WritePath, WriteResult
 from .verdict import Verdict
 
 __all__ = ["SourceProgress", "Store", "StoreSettings"]
@@ -121,7 +121,11 @@ class Store:
         self, batches: Sequence[ObservationBatch], source: str, resume_from: Position, resume_to: Position
     ) -> WriteResult:
         """Write batches and advance the source's resume point in one transaction; see ``WritePath.write``."""
-        return self._write.write(batches, source, resume_from, resume_to)
+        return self._write.write([Part(source, batches, resume_from, resume_to)])
+
+    def write_parts(self, parts: Sequence[Part], *, rehearse: bool = False) -> WriteResult:
+        """Write what several sources contribute in one transaction; see ``WritePath.write``."""
+        return self._write.write(parts, rehearse=rehearse)
 
     def position(self, source: str) -> StoredPosition | None:
         """How far ``source`` was written; None if never."""

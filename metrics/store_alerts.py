@@ -28,6 +28,7 @@ __all__ = [
     "add_baseline",
     "audit",
     "claim_messages",
+    "completions",
     "detector_state",
     "enqueue_message",
     "lock_alerts",
@@ -35,6 +36,7 @@ __all__ = [
     "mark_failed",
     "mark_retry",
     "newest_baseline",
+    "newest_baseline_id",
     "note_call",
     "progress",
     "prune_calls",
@@ -180,6 +182,12 @@ def newest_baseline(connection: Connection, name: str, baseline_id: int | None =
     values = {"name": name, "baseline_id": baseline_id}
     row = connection.execute(named_query("alerts.newest_baseline"), values, binary=True).fetchone()
     return None if row is None else StoredBaseline(*row)
+
+
+def newest_baseline_id(connection: Connection, name: str) -> int | None:
+    """The id of the newest profile called ``name``."""
+    row = connection.execute(named_query("alerts.newest_baseline_id"), {"name": name}).fetchone()
+    return None if row is None else row[0]
 
 
 def add_baseline(
@@ -360,3 +368,15 @@ def note_call(connection: Connection, notifier: str, now: float) -> None:
 def prune_calls(connection: Connection, before: float) -> None:
     """Forget old calls."""
     connection.execute(named_query("alerts.prune_calls"), {"before": before})
+
+
+def completions(
+    connection: Connection, start: float, end: float, until: float, first: Sequence[int], last: Sequence[int]
+) -> tuple[int, int]:
+    """Flow instances that passed a series of ``first`` within [start, end), and those that passed one of ``last`` too.
+
+    Passing the last counts until ``until``, if it gave an answer.
+    """
+    values = {"start": start, "end": end, "until": until, "first": list(first), "last": list(last)}
+    row = connection.execute(named_query("alerts.completions"), values).fetchone()
+    return (0, 0) if row is None else (int(row[0]), int(row[1]))

@@ -21,6 +21,7 @@ OTHER = "other"
 """Dimension value of the series that takes what exceeds a step's cap."""
 
 _CACHE_LIMIT = 200_000
+_TEXT_LIMIT = 256  # characters of a name or dimension value; what is longer is cut
 _LOCK = "cxgauge catalog "
 _Identity = tuple[str, str, str]
 
@@ -106,9 +107,10 @@ class Catalog:
                 if len(self._resolved) + len(missing) > _CACHE_LIMIT:
                     self._resolved.clear()
                     missing = list(keys)
-                self._make(missing)
-                for key in missing:
-                    self._resolved[key] = self._number(key)
+                storable = [_storable(key) for key in missing]
+                self._make(storable)
+                for key, stored in zip(missing, storable, strict=True):
+                    self._resolved[key] = self._number(stored)
             found = [self._resolved[key] for key in keys]
         return Resolved(
             np.array([one[0] for one in found], dtype=np.int64),
@@ -213,6 +215,20 @@ class Catalog:
 
 def _identity(key: SeriesKey) -> _Identity:
     return key.flow, key.step, key.canonical_dimensions()
+
+
+def _storable(key: SeriesKey) -> SeriesKey:
+    """The key with texts that the database takes: no NUL, no half characters, nothing endless."""
+    return SeriesKey(
+        _text(key.flow),
+        _text(key.step),
+        tuple((_text(name), _text(value)) for name, value in key.dimensions),
+        tuple(_text(name) for name in key.checks),
+    )
+
+
+def _text(value: str) -> str:
+    return value.replace("\0", "�").encode("utf-8", "replace").decode()[:_TEXT_LIMIT]
 
 
 def _key(flow: str, step: str, dimensions: dict[str, str]) -> SeriesKey:

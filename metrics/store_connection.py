@@ -53,7 +53,7 @@ class DatabaseSettings:
     schema: str = Schema.NAME
     connections_limit: int = 8
     statement_timeout_seconds: float = 60.0
-    connect_timeout_seconds: float = 10.0
+    connect_timeout_seconds: float = 5.0
     application_name: str = "cxgauge"
 
     def __post_init__(self) -> None:

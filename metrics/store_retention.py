@@ -33,9 +33,9 @@ class Retention:
         hours_days: Hour rollups: trends, comparison with last year.
     """
 
-    observations_days: float = 30.0
+    observations_days: float = 14.0
     windows_days: float = 90.0
-    hours_days: float = 800.0
+    hours_days: float = 1100.0
 
     def __post_init__(self) -> None:
         for name in ("observations_days", "windows_days", "hours_days"):

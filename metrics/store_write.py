@@ -18,7 +18,7 @@ from .store_connection import Connection, Database
 from .store_rows import observation_rows, rollup_rows
 from .verdict import VERDICT_COUNT, Verdict
 
-__all__ = ["Position", "ResumePointMismatch", "StoredPosition", "WritePath", "WriteResult"]
+__all__ = ["Part", "Position", "ResumePointMismatch", "StoredPosition", "WritePath", "WriteResult"]
 
 _SECONDS_2000 = 946_684_800
 
@@ -43,6 +43,16 @@ class StoredPosition:
 
     segment: int = 0
     offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one source contributes to a write: its batches, where they begin and where to go on after them."""
+
+    source: str
+    batches: Sequence[ObservationBatch]
+    resume_from: Position
+    resume_to: Position
 
 
 class ResumePointMismatch(RuntimeError):  # noqa: N818 - a refusal, named after what was found
@@ -114,21 +124,24 @@ class WritePath:
         self._future_limit_seconds = future_limit_seconds
         self._clock = clock
 
-    def write(
-        self, batches: Sequence[ObservationBatch], source: str, resume_from: Position, resume_to: Position
-    ) -> WriteResult:
-        """Write ``batches`` and move ``source`` from ``resume_from`` to ``resume_to``: all of it or nothing.
+    def write(self, parts: Sequence[Part], *, rehearse: bool = False) -> WriteResult:
+        """Write the batches of ``parts`` and move each source on: all of it in one transaction, or nothing.
+
+        Args:
+            parts: Sources must differ.
+            rehearse: Do it all, then roll back, to see whether the database takes it.
 
         Raises:
-            ResumePointMismatch: the source is elsewhere; nothing was written.
+            ResumePointMismatch: a source is elsewhere; nothing was written.
             psycopg.Error: the database refused or went away; whether the transaction was committed is then only known
-                by reading the resume point again.
+                by reading the resume points again.
         """
-        columns, rollup, result = self._prepare(batches)
+        columns, rollup, result = self._prepare([batch for part in parts for batch in part.batches])
         observations = observation_rows(columns) if result.observations else b""
         rollups = rollup_rows([rollup], rolled=False) if result.observations else b""
-        with self._database.connection() as connection, connection.transaction():
-            self._advance(connection, source, resume_from, resume_to, result.observations)
+        with self._database.connection() as connection, connection.transaction(force_rollback=rehearse):
+            for part in sorted(parts, key=lambda part: part.source):  # in order: two writers cannot deadlock
+                self._advance(connection, part)
             if result.observations:
                 _copy(connection, "write.copy_observations", observations)
                 _copy(connection, "write.copy_window_rollups", rollups)
@@ -140,25 +153,23 @@ class WritePath:
             row = connection.execute(named_query("write.resume_point"), (source,)).fetchone()
         return None if row is None else StoredPosition(*row)
 
-    def _advance(
-        self, connection: Connection, source: str, resume_from: Position, resume_to: Position, observations: int
-    ) -> None:
+    def _advance(self, connection: Connection, part: Part) -> None:
         """Move the resume point; the row stays locked until the transaction ends, so a second writer waits here."""
         new = {
-            "source": source,
-            "segment": resume_to.segment,
-            "offset": resume_to.offset,
-            "observations": observations,
+            "source": part.source,
+            "segment": part.resume_to.segment,
+            "offset": part.resume_to.offset,
+            "observations": sum(map(len, part.batches)),
         }
-        row = connection.execute(named_query("write.lock_resume_point"), (source,)).fetchone()
+        row = connection.execute(named_query("write.lock_resume_point"), (part.source,)).fetchone()
         stored = None if row is None else StoredPosition(*row)
-        if (stored or StoredPosition()) != StoredPosition(resume_from.segment, resume_from.offset):
+        if (stored or StoredPosition()) != StoredPosition(part.resume_from.segment, part.resume_from.offset):
             self._catalog.forget()
-            raise ResumePointMismatch(source, resume_from, stored)
+            raise ResumePointMismatch(part.source, part.resume_from, stored)
         if stored is not None:
             connection.execute(named_query("write.advance_resume_point"), new)
         elif connection.execute(named_query("write.first_resume_point"), new).fetchone() is None:
-            raise ResumePointMismatch(source, resume_from, None)
+            raise ResumePointMismatch(part.source, part.resume_from, None)
 
     def _prepare(self, batches: Sequence[ObservationBatch]) -> tuple[dict[str, NDArray[Any]], Rollup, WriteResult]:
         filled = [batch for batch in batches if len(batch)]

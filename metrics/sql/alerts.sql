@@ -26,6 +26,9 @@ SELECT baseline_id, extract(epoch FROM learned_at)::float8, extract(epoch FROM h
 FROM baselines WHERE name = %(name)s AND (%(baseline_id)s::bigint IS NULL OR baseline_id = %(baseline_id)s)
 ORDER BY learned_at DESC, baseline_id DESC LIMIT 1
 
+-- name: newest_baseline_id
+SELECT baseline_id FROM baselines WHERE name = %(name)s ORDER BY learned_at DESC, baseline_id DESC LIMIT 1
+
 -- name: add_baseline
 INSERT INTO baselines (name, learned_at, history_from, history_through, profile, details)
 VALUES (
@@ -159,3 +162,17 @@ INSERT INTO notifier_calls (notifier, called_at) VALUES (%(notifier)s, to_timest
 
 -- name: prune_calls
 DELETE FROM notifier_calls WHERE called_at < to_timestamp(%(before)s)
+
+-- name: completions
+-- Flow instances that passed one of the first steps within the span, and those of them that also passed a last one.
+WITH began AS (
+    SELECT DISTINCT flow_instance FROM observations
+    WHERE observed_at >= to_timestamp(%(start)s) AND observed_at < to_timestamp(%(end)s)
+        AND series_id = ANY (%(first)s) AND flow_instance IS NOT NULL AND source <> 3
+), ended AS (
+    SELECT DISTINCT flow_instance FROM observations
+    WHERE observed_at >= to_timestamp(%(start)s) AND observed_at < to_timestamp(%(until)s)
+        AND series_id = ANY (%(last)s) AND flow_instance IS NOT NULL AND source <> 3
+        AND verdict NOT IN (5, 6, 7)
+)
+SELECT count(*), count(ended.flow_instance) FROM began LEFT JOIN ended USING (flow_instance)
