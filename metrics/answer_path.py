@@ -15,12 +15,14 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import jsonpath
 from pydantic import BaseModel, BeforeValidator, PlainSerializer, WithJsonSchema
 
 from .scalar_types import refuse
+
+if TYPE_CHECKING:
+    from jsonpath import JSONPath
 
 __all__ = ["NODES_LIMIT", "AnswerPath", "PathText", "TooManyNodesError", "plain"]
 
@@ -32,6 +34,7 @@ _NAME = r"[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*"
 _STEP = re.compile(
     rf"""\.({_NAME})|\['([^'\\]*)'\]|\["([^"\\]*)"\]|\[(0|[1-9][0-9]{{0,5}})\]|(\[\*\]|\.\*)""",
 )
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _ABSENT = object()
 
 
@@ -56,10 +59,7 @@ class AnswerPath:
             raise ValueError("it does not start with $" if len(text) <= PATH_LIMIT else "it is too long")
         self.text = text
         self._steps = _simple_steps(text)
-        try:
-            self._compiled = jsonpath.compile(text)
-        except jsonpath.JSONPathError as error:
-            raise ValueError(str(error).splitlines()[0]) from None
+        self._compiled = _compile(text) if self._steps is None else None
 
     def find(self, answer: object) -> list[Any]:
         """The values the path finds, in document order; empty when there are none.
@@ -67,10 +67,10 @@ class AnswerPath:
         Raises:
             TooManyNodesError: more than :data:`NODES_LIMIT` of them.
         """
-        if self._steps is None:
+        if self._compiled is not None:
             found = [match.obj for match in islice(self._compiled.finditer(plain(answer)), NODES_LIMIT + 1)]
         else:
-            found = _walk(self._steps, answer)
+            found = _walk(self._steps or (), answer)
         if len(found) > NODES_LIMIT:
             raise TooManyNodesError(f"more than {NODES_LIMIT} nodes")
         return found
@@ -83,7 +83,7 @@ class AnswerPath:
     @property
     def singular(self) -> bool:
         """Whether the path can find one value at most."""
-        return self._steps is not None and None not in self._steps
+        return None not in self._steps if self._steps is not None else False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AnswerPath) and other.text == self.text
@@ -96,6 +96,29 @@ class AnswerPath:
 
     def __reduce__(self) -> tuple[type[AnswerPath], tuple[str]]:
         return (AnswerPath, (self.text,))
+
+
+def _compile(text: str) -> JSONPath:
+    import jsonpath  # most specifications never need it
+
+    try:
+        compiled = jsonpath.JSONPathEnvironment(strict=True).compile(text)  # RFC 9535 and nothing beyond it
+    except jsonpath.JSONPathError as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+    reason = _costly(text)
+    if reason is not None or not isinstance(compiled, jsonpath.JSONPath):
+        raise ValueError(reason or "it joins several paths")
+    return compiled
+
+
+def _costly(text: str) -> str | None:
+    """Why a path could take very long on some answers; None when it is bounded by the answer's size."""
+    bare = _QUOTED.sub("''", text)
+    if re.search(r"\b(match|search) ?\(", bare):
+        return "it has a regular expression, use a check of kind matches"
+    if bare.count("..") > 1 or ".." in bare.partition("?")[2]:
+        return "it has '..' twice or within a filter, name the members"
+    return None
 
 
 def _simple_steps(text: str) -> tuple[str | int | None, ...] | None:
@@ -155,12 +178,13 @@ def _children(node: Any) -> Sequence[Any]:
 
 
 def _member_names(node: Any) -> Sequence[str]:
-    """The member names of a pydantic model or dataclass instance; none of anything else."""
+    """The member names of a pydantic model, dataclass instance or named tuple; none of anything else."""
     if isinstance(node, BaseModel):
         return (*type(node).model_fields, *(node.model_extra or ()))
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         return tuple(field.name for field in dataclasses.fields(node))
-    return ()
+    names = getattr(type(node), "_fields", ()) if isinstance(node, tuple) else ()
+    return names if isinstance(names, tuple) else ()
 
 
 def plain(answer: Any, depth: int = 0) -> Any:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .answer_path import AnswerPath, TooManyNodesError
 from .answer_values import as_decimal, as_timestamp, difference, total
@@ -32,7 +33,19 @@ from .check import (
 )
 from .verdict import CheckResult
 
-__all__ = ["Answer", "CheckOutcome", "Evaluate", "Reason", "compile_check", "evaluate_checks", "structured"]
+if TYPE_CHECKING:
+    from .translation import Language
+
+__all__ = [
+    "Answer",
+    "CheckOutcome",
+    "Evaluate",
+    "Reason",
+    "compile_check",
+    "evaluate_checks",
+    "reason_text",
+    "structured",
+]
 
 ANSWER_TEXT_LIMIT = 1 << 20  # characters of an answer given as JSON text
 
@@ -99,6 +112,13 @@ REASON_TEXT: Mapping[Reason, str] = {
 """The sentence of each reason, in English."""
 
 
+def reason_text(reason: Reason, language: Language) -> str:
+    """The sentence of a reason in the reader's language."""
+    from .translation import translator  # the host of a recorder never needs it
+
+    return translator(Path(__file__).parent / "locale", language).text(REASON_TEXT[reason])
+
+
 @dataclass(frozen=True, slots=True)
 class CheckOutcome:
     """The result of one check on one answer; ``code`` and ``text`` tell why and hold no value of the answer."""
@@ -149,11 +169,12 @@ class _Reading:
     number: NumberFormat = "plain"
     time: TimeFormat = "iso8601"
     zone: tzinfo | None = None
+    single: bool = False
 
     def nodes(self, answer: Answer) -> Sequence[Any]:
-        """The values found; one list found is taken as its entries."""
+        """The values found; the list that a path to one value finds is taken as its entries."""
         found = answer.find(self.path)
-        if len(found) == 1 and isinstance(found[0], (list, tuple)):
+        if self.single and found and isinstance(found[0], (list, tuple)):
             return found[0]
         return found
 
@@ -222,9 +243,10 @@ def structured(answer: object) -> object:
 
 def _reading(operand: str, values: Mapping[str, ValueSpec]) -> _Reading:
     if operand.startswith("$"):
-        return _Reading(AnswerPath(operand))
+        path = AnswerPath(operand)
+        return _Reading(path, single=path.singular)
     value = values[operand]
-    return _Reading(value.path, value.number, value.time, value.timezone)
+    return _Reading(value.path, value.number, value.time, value.timezone, value.path.singular)
 
 
 def _single(reading: _Reading, answer: Answer) -> Any:

@@ -48,9 +48,14 @@ NAME_LIMIT = 63  # a PostgreSQL identifier, a Prometheus label value people stil
 TEXT_LIMIT = 2_000
 
 
-def refuse(rule: str) -> PydanticCustomError:
-    """An error whose message is ``rule; remedy``; the place and value are put before it."""
-    return PydanticCustomError("cxgauge", "{rule}", {"rule": rule})
+def refuse(rule: str, *, secret: bool = False) -> PydanticCustomError:
+    """An error whose message is ``rule; remedy``; the place and value are put before it.
+
+    Args:
+        rule: What is wrong, and what to do about it.
+        secret: The value may be a secret: the message must not repeat it.
+    """
+    return PydanticCustomError("cxgauge_secret" if secret else "cxgauge", "{rule}", {"rule": rule})
 
 
 class StrictModel(BaseModel):

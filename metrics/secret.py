@@ -85,7 +85,7 @@ def _reference(value: object, info: ValidationInfo) -> Secret | None:
 def _secret(value: object, info: ValidationInfo) -> Secret:
     found = _reference(value, info)
     if found is None:
-        raise refuse("must be a reference, not the secret itself; write env:NAME or file:/path")
+        raise refuse("must be a reference, not the secret itself; write env:NAME or file:/path", secret=True)
     return found
 
 
@@ -99,9 +99,9 @@ def _address(value: object, info: ValidationInfo) -> Secret:
     except ValueError:
         parts, usable = None, False
     if parts is None or not usable:
-        raise refuse("is not an address; write http(s)://host/path, env:NAME or file:/path")
+        raise refuse("is not an address; write http(s)://host/path, env:NAME or file:/path", secret=True)
     if parts.query or parts.username is not None or parts.password is not None:
-        raise refuse("may hold a secret after '?' or before '@'; write env:NAME or file:/path")
+        raise refuse("may hold a secret after '?' or before '@'; write env:NAME or file:/path", secret=True)
     return Secret(plain=str(value))
 
 
@@ -110,9 +110,13 @@ def _dsn(value: object, info: ValidationInfo) -> Secret:
     if found is not None:
         return found
     if not isinstance(value, str) or not ("=" in value or value.startswith(("postgresql://", "postgres://"))):
-        raise refuse("is not a database address; write postgresql://user@host/database, env:NAME or file:/path")
+        raise refuse(
+            "is not a database address; write postgresql://user@host/database, env:NAME or file:/path", secret=True
+        )
     if "password" in value.lower() or re.match(r"[a-z]+://[^/?#]*:[^/?#]*@", value):
-        raise refuse("holds a password; write password_file: /path, or the whole address as env:NAME or file:/path")
+        raise refuse(
+            "holds a password; write password_file: /path, or the whole address as env:NAME or file:/path", secret=True
+        )
     return Secret(plain=value)
 
 

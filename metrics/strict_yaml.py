@@ -99,7 +99,7 @@ class Document:
         if len(self.faults) == FAULTS_LIMIT:
             location, rule, source = (), "has more faults than these; correct them first", None
         place = place_text(location)
-        secret = bool(location) and _SECRET_KEY.search(str(location[-1])) is not None
+        secret = "headers" in location or (bool(location) and _SECRET_KEY.search(str(location[-1])) is not None)
         shown = "" if source is None else f"='{'***' if secret else _shortened(source)}'"
         text = f"{place}{shown} {rule}".strip()
         self.faults.append(Fault(self.path, self.line(location) if line is None else line, place, text))

@@ -15,6 +15,7 @@ from .strict_yaml import Document, Location
 
 __all__ = ["raise_together", "validate"]
 
+_OWN = ("cxgauge", "cxgauge_secret")  # errors whose message is the rule, see scalar_types.refuse
 _NOT_A_LIST = "is not a list; start each line of it with '- '"
 _NOT_A_MAPPING = "is not a mapping; write 'key: value' lines below it"
 _RULES = {
@@ -74,7 +75,8 @@ def raise_together(title: str, handler: Callable[[], Model], broken: Sequence[tu
 
 def _again(details: ErrorDetails) -> InitErrorDetails:
     """An error in the form it can be raised again in."""
-    kind = refuse(details["msg"]) if details["type"] == "cxgauge" else details["type"]
+    own = details["type"] in _OWN
+    kind = refuse(details["msg"], secret=details["type"] == _OWN[1]) if own else details["type"]
     return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"], ctx=details.get("ctx", {}))
 
 
@@ -95,14 +97,15 @@ def _add(model: type[BaseModel], document: Document, details: ErrorDetails) -> N
         document.fault(location, f"is an unknown key; {remedy}")
         return
     rule = _rule(details, _value_at(document.value, location))
-    document.fault(location, rule, source=document.source(location))
+    source = document.source(location)
+    document.fault(location, rule, source="***" if source and details["type"] == _OWN[1] else source)
 
 
 def _rule(details: ErrorDetails, value: Any) -> str:
     """The rule and remedy of an error; own errors carry them as their message."""
     context = details.get("ctx", {})
     kind = details["type"]
-    if value is None and kind != "cxgauge":
+    if value is None and kind not in _OWN:
         return "has no value; write one or delete the key"
     if kind == "union_tag_not_found":
         return f"has no {context.get('discriminator', 'kind')}; add it"
@@ -114,7 +117,7 @@ def _rule(details: ErrorDetails, value: Any) -> str:
         limit = context.get("max_length", context.get("min_length"))
         return f"has {context.get('actual_length')} entries, {bound} {limit}; {remedy} some"
     message = details["msg"]
-    return _RULES.get(kind) or (message if kind == "cxgauge" else f"{message[:1].lower()}{message[1:]}; correct it")
+    return _RULES.get(kind) or (message if kind in _OWN else f"{message[:1].lower()}{message[1:]}; correct it")
 
 
 def _not_one_of(value: str, expected: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.metrics.check_evaluation import REASON_TEXT, Reason, evaluate_checks
+from cxgauge.metrics.check_evaluation import REASON_TEXT, Reason, evaluate_checks, reason_text
 from cxgauge.metrics.flow import StepSpec, parse_flow
 from cxgauge.metrics.verdict import CheckResult
 
@@ -66,6 +66,13 @@ def outcome(check: str, answer: object, at: float = AT) -> tuple[CheckResult, Re
 )
 def test_present(answer: object, expected: object) -> None:
     assert outcome("kind: present, value: $.a", answer) == expected
+
+
+def test_only_the_list_at_the_end_of_a_path_to_one_value_is_taken_as_entries() -> None:
+    answer = {"rows": [[1, 2]], "n": 1}
+    assert outcome("kind: count_equals, value: $.n, of: $.rows", answer) == (PASS, Reason.HOLDS)
+    assert outcome("kind: count_equals, value: $.n, of: '$.rows[*]'", answer) == (PASS, Reason.HOLDS)
+    assert outcome("kind: count_equals, expected: 2, of: '$.rows[0]'", answer) == (PASS, Reason.HOLDS)
 
 
 def test_present_counts() -> None:
@@ -324,3 +331,6 @@ def test_nothing_raises_and_reasons_hold_no_value(answer: object, at: float) -> 
 
 def test_every_reason_has_its_sentence() -> None:
     assert set(REASON_TEXT) == set(Reason)
+    for reason in Reason:
+        assert reason_text(reason, "en") == REASON_TEXT[reason]
+        assert any("\u4e00" <= letter <= "\u9fff" for letter in reason_text(reason, "zh"))

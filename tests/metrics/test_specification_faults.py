@@ -34,7 +34,8 @@ BEYOND_SCHEMA = {
     "unknown_value", "unreachable_step", "dsn_and_embedded", "notifier_twice", "password_without_dsn",
     "retention_swapped",
     # the meaning of a text
-    "calendar_date_that_is_none", "duration_zero", "json_path", "regular_expression", "regular_expression_can_run_long",
+    "calendar_date_that_is_none", "duration_zero", "json_path", "json_path_that_can_take_long",
+    "json_path_with_expression", "regular_expression", "regular_expression_can_run_long",
     "regular_expression_with_reference", "dsn_keywords_with_password", "dsn_with_password", "time_zone",
 }  # fmt: skip
 
