@@ -25,7 +25,7 @@ def check(
     ] = None,
     output: Annotated[CheckFormat, typer.Option("--format", help="How to print faults.")] = CheckFormat.TEXT,
 ) -> None:
-    r"""Check flow and configuration files; print every fault with its line and remedy.
+    """Check flow and configuration files; print every fault with its line and remedy.
 
     A folder with a cxgauge.yml stands for that file and the flow folder it names. Exits with 1 when there is any
     fault.
@@ -33,7 +33,7 @@ def check(
     \b
     Example:  cxgauge check flows/
               cxgauge check . --format json
-    """
+    """  # noqa: D301 - \b is meant: it keeps the lines below as they are
     from ..metrics.specification_check import check_paths, counts
 
     report = check_paths(paths or [Path()])

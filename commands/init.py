@@ -18,14 +18,14 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the templates and exit.")] = False,
 ) -> None:
-    r"""Write cxgauge.yml and flows/NAME.yml from a template, with comments.
+    """Write cxgauge.yml and flows/NAME.yml from a template, with comments.
 
     A cxgauge.yml that is there is kept, so flows can be added one by one.
 
     \b
     Example:  cxgauge init --list
               cxgauge init --template bill_inquiry --template transfer
-    """
+    """  # noqa: D301 - \b is meant: it keeps the lines below as they are
     from ..metrics.template import ExistingFileError, UnknownTemplateError, write_project
 
     if listed or not template:

@@ -24,7 +24,7 @@ def schema(
         Path | None, typer.Option("--output", "-o", help="File to write; standard output by default.")
     ] = None,
 ) -> None:
-    r"""Print the JSON Schema (draft-07) of flow files or of cxgauge.yml.
+    """Print the JSON Schema (draft-07) of flow files or of cxgauge.yml.
 
     Editors with a YAML language server complete and check with it: write as the first line of a flow file
     "# yaml-language-server: $schema=../flow.schema.json".
@@ -32,7 +32,7 @@ def schema(
     \b
     Example:  cxgauge schema -o flow.schema.json
               cxgauge schema --of config -o config.schema.json
-    """
+    """  # noqa: D301 - \b is meant: it keeps the lines below as they are
     import json
 
     from ..metrics.specification_schema import specification_schema
