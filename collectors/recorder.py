@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from ..metrics.config import Config
-from ..metrics.flow import FlowSpec, load_flows
+from ..metrics.flow import FlowSpec
 from ..metrics.observation import Source
 from ..metrics.verdict import CheckResult, Verdict
 from .customer_token import CustomerTokens, flow_instance_id
 from .recorder_buffer import Buffer, DropReason, Drops
+from .recorder_configuration import opener, recorder_options
 from .recorder_current_span import current_span_reader
 from .recorder_encoding import Encoder, Measured
 from .recorder_exceptions import ExceptionVerdicts
@@ -75,7 +75,7 @@ class Recorder:
     ) -> None:
         self._drops = Drops()
         self._plans = {name: FlowPlan(spec) for name, spec in (flows or {}).items()}
-        self._open = _opener(spool)
+        self._open = opener(spool)
         self._missing_reason = DropReason.UNKNOWN_FLOW if self._plans and self._open else DropReason.NOT_CONFIGURED
         self._tokens = tokens
         exceptions = ExceptionVerdicts(timeout_exceptions)
@@ -111,7 +111,7 @@ class Recorder:
             Exception: only with ``strict``: what is wrong with the configuration, its flows or keys.
         """
         try:
-            return cls(**_options_from(Path(path)), **options)
+            return cls(**{**recorder_options(Path(path)), **options})
         except Exception as error:
             if strict:
                 raise
@@ -344,25 +344,6 @@ class Recorder:
     def _join_opentelemetry(self) -> None:
         """Ask for current spans once the host has loaded OpenTelemetry; never load it for that."""
         self._settings.current_span = current_span_reader()
-
-
-def _opener(spool: str | os.PathLike[str] | Callable[[], SpoolWriter] | None) -> Callable[[], SpoolWriter] | None:
-    if spool is None or callable(spool):
-        return spool
-    return functools.partial(SpoolWriter, spool, "recorder", sync="interval")
-
-
-def _options_from(path: Path) -> dict[str, Any]:
-    """The constructor's arguments that a configuration file means."""
-    config = Config.load(path)
-    key = config.recorder.customer_key
-    return {
-        "flows": load_flows(config.flows.directory),
-        "spool": functools.partial(SpoolWriter.from_config, config.spool, "recorder"),
-        "tokens": CustomerTokens.from_environment() if key is None else CustomerTokens.parse(key.reveal(), str(key)),
-        "buffer_limit": config.recorder.buffer_limit,
-        "flush_interval_seconds": config.recorder.flush_interval_seconds,
-    }
 
 
 def _wrap(

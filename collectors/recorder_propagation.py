@@ -1,7 +1,7 @@
 """Handing a flow on to another process: W3C baggage (https://www.w3.org/TR/baggage/) in headers.
 
-The entries are ``cxgauge.flow.name``, ``cxgauge.flow.instance`` (32 hexadecimal digits), ``cxgauge.customer`` (the
-customer's token, never the id) and ``cxgauge.dimension.<name>``. Other parties' entries in the same header are kept.
+The entries are ``cxgauge.flow.name``, ``cxgauge.flow.instance`` (32 hexadecimal digits), ``cxgauge.customer.token``
+(never the id) and ``cxgauge.dimension.<name>``. Other parties' entries in the same header are kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 
 from ..metrics.names import Attribute
 
-__all__ = ["Carrier", "Handover", "extract", "inject"]
+__all__ = ["Carrier", "Handover", "extract", "inject", "token_of"]
 
 Carrier = Mapping[str, str] | Iterable[tuple[bytes | str, bytes | str]]
 """Headers: a mapping, in any case of letters, or pairs such as an ASGI scope's."""
@@ -47,25 +47,28 @@ class Handover:
 
 
 def inject(carrier: MutableMapping[str, str], handover: Handover) -> None:
-    """Add a flow to the ``baggage`` header of ``carrier``, replacing what it said of a flow before."""
+    """Add a flow to the ``baggage`` header of ``carrier``, replacing what it said of a flow before.
+
+    Others' entries stay as they are, letter by letter. Where they leave no room in 8,192 bytes, nothing is added.
+    """
     present = next((name for name in carrier if name.lower() == _HEADER), _HEADER)
+    parts = (part.strip() for part in carrier.get(present, "").split(","))
+    others = [part for part in parts if part and not part.startswith("cxgauge.")]
     context = Context()
-    for name, value in _entries(carrier.get(present, "")).items():
-        if not name.startswith("cxgauge."):
-            context = baggage.set_baggage(name, value, context)
     entries = {Attribute.FLOW_NAME: handover.flow}
     if handover.instance is not None:
         entries[Attribute.FLOW_INSTANCE] = handover.instance.hex()
     if handover.customer is not None and any(handover.customer):
-        entries[Attribute.CUSTOMER] = handover.customer.hex()
+        entries[Attribute.CUSTOMER_TOKEN] = handover.customer.hex()
     for dimension, value in list(handover.dimensions.items())[:_DIMENSIONS_LIMIT]:
         entries[Attribute.DIMENSION_PREFIX + dimension] = value[:_VALUE_LIMIT]
     for name, value in entries.items():
         context = baggage.set_baggage(name, value, context)
     written: dict[str, str] = {}
     _PROPAGATOR.inject(written, context)
-    if _HEADER in written:
-        carrier[present] = written[_HEADER]
+    header = ",".join([*others, written.get(_HEADER, "")])
+    if len(header) <= _HEADER_LIMIT:
+        carrier[present] = header
 
 
 def extract(carrier: Carrier | None) -> Handover | None:
@@ -85,8 +88,8 @@ def extract(carrier: Carrier | None) -> Handover | None:
     dimensions = [(name[len(prefix) :], value) for name, value in entries.items() if name.startswith(prefix)]
     return Handover(
         flow,
-        _id(entries.get(Attribute.FLOW_INSTANCE)),
-        _id(entries.get(Attribute.CUSTOMER)),
+        token_of(entries.get(Attribute.FLOW_INSTANCE)),
+        token_of(entries.get(Attribute.CUSTOMER_TOKEN)),
         {name: value[:_VALUE_LIMIT] for name, value in dimensions[:_DIMENSIONS_LIMIT]},
     )
 
@@ -116,7 +119,8 @@ def _text(value: bytes | str) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _id(text: str | None) -> bytes | None:
+def token_of(text: str | None) -> bytes | None:
+    """The 16 bytes of 32 lower-case hexadecimal digits that are not all zero; None for anything else."""
     if text is None or not _ID.fullmatch(text):
         return None
     found = bytes.fromhex(text)

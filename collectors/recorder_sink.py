@@ -6,17 +6,23 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ..metrics.observation import ObservationBatch
 from .recorder_buffer import DropReason, Drops
-from .recorder_encoding import Encoder
 from .spool import SpoolError, SpoolFull, SpoolWriter
 
-__all__ = ["SpoolSink"]
+__all__ = ["Encodes", "SpoolSink"]
 
 _LOGGER = logging.getLogger("cxgauge.recorder")
 _OPEN_AGAIN_SECONDS = 1.0
+
+
+class Encodes(Protocol):
+    """Makes batches of what was queued."""
+
+    def encode(self, entries: list[Any], timer_offset_ns: int, /) -> ObservationBatch:
+        """A batch of ``entries``; ``timer_offset_ns`` turns the recorder's timer into nanoseconds since 1970."""
 
 
 class SpoolSink:
@@ -33,7 +39,7 @@ class SpoolSink:
     def __init__(
         self,
         open_spool: Callable[[], SpoolWriter] | None,
-        encoder: Encoder,
+        encoder: Encodes,
         drops: Drops,
         clock: Callable[[], float],
         timer: Callable[[], int],

@@ -46,10 +46,11 @@ class Attribute:
     FLOW_NAME = "cxgauge.flow.name"
     STEP_NAME = "cxgauge.step.name"
     FLOW_INSTANCE = "cxgauge.flow.instance"
-    CUSTOMER = "cxgauge.customer"
+    CUSTOMER = "cxgauge.customer"  # an id, made a token where it is received
+    CUSTOMER_TOKEN = "cxgauge.customer.token"  # noqa: S105 - 32 hexadecimal digits, taken as they are
     VERDICT = "cxgauge.verdict"
     ANSWER = "cxgauge.answer"  # JSON, judged where it is received, then dropped
-    TOKEN_PREFIX = "cxgauge.token."  # keyed token of a value, for checks across steps
+    TOKEN_PREFIX = "cxgauge.token."  # noqa: S105 - keyed token of a value, for checks across steps
     CHECK_PREFIX = "cxgauge.check."
     DIMENSION_PREFIX = "cxgauge.dimension."
 
