@@ -80,6 +80,11 @@ class CustomerTokens:
             if numbers.count(number) > 1:
                 raise CustomerKeyError(f"customer key number {number} is given twice; number keys 1, 2, …")
 
+    @property
+    def current(self) -> CustomerKey:
+        """The key that makes new tokens."""
+        return self._keys[0]
+
     def token(self, customer: object) -> bytes:
         """The token of a customer under the current key, 16 bytes; ``bytes`` are taken as they are, else ``str()``."""
         return _customer_token(self._keys[0], customer)

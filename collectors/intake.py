@@ -8,7 +8,10 @@ of the appends, so that a retry is never confirmed before the original is safe.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,6 +27,7 @@ __all__ = ["Intake", "IntakeCounters", "IntakeFull", "Mapped"]
 
 _RECORDS_PER_BATCH = 65_536  # far below the spool's limit of a record's bytes
 _GROUP_REQUESTS = 64
+_NOW_AND_THEN_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -73,9 +77,19 @@ class Intake:
         spool: Where observations go; must be of policy ``always`` for "accepted means on disk".
         window: Memory of seen spans.
         waiting_limit: Most requests that may wait.
+        before_append: Makes durable what the requests left elsewhere; runs before they are appended and confirmed.
+        now_and_then: Runs every few seconds, also when nothing comes in.
     """
 
-    def __init__(self, spool: SpoolWriter, window: DuplicateWindow, *, waiting_limit: int = 1024) -> None:
+    def __init__(
+        self,
+        spool: SpoolWriter,
+        window: DuplicateWindow,
+        *,
+        waiting_limit: int = 1024,
+        before_append: Callable[[], None] | None = None,
+        now_and_then: Callable[[], None] | None = None,
+    ) -> None:
         self.counters = IntakeCounters()
         self._spool = spool
         self._window = window
@@ -83,6 +97,9 @@ class Intake:
         self._waiting_limit = waiting_limit
         self._wake = threading.Condition()
         self._closing = False
+        self._before_append = before_append
+        self._now_and_then = now_and_then
+        self._next_time = time.monotonic() + _NOW_AND_THEN_SECONDS
         self._thread = threading.Thread(target=self._run, name="cxgauge-intake", daemon=True)
         self._thread.start()
 
@@ -119,17 +136,27 @@ class Intake:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._waiting and not self._closing:
-                    self._wake.wait()
-                if not self._waiting:
+                if not self._waiting and not self._closing:
+                    self._wake.wait(_NOW_AND_THEN_SECONDS)
+                if not self._waiting and self._closing:
                     return
                 group = [self._waiting.popleft() for _ in range(min(_GROUP_REQUESTS, len(self._waiting)))]
             try:
-                self._process(group)
+                if group:
+                    self._process(group)
+                if time.monotonic() >= self._next_time:
+                    self._next_time = time.monotonic() + _NOW_AND_THEN_SECONDS
+                    self._maintain()
             except Exception as error:
                 for job in group:
                     if not job.future.done():
                         job.future.set_exception(error)
+
+    def _maintain(self) -> None:
+        with contextlib.suppress(SpoolError):  # told by the next append
+            self._spool.maintain()
+        if self._now_and_then is not None:
+            self._now_and_then()
 
     def _process(self, group: list[_Job]) -> None:
         done: list[tuple[_Job, Mapped]] = []
@@ -145,10 +172,12 @@ class Intake:
         batches = [self._without_duplicates(mapped) for _, mapped in done]
         try:
             kept = [piece for batch in batches if batch is not None for piece in _pieces(batch)]
+            if self._before_append is not None:
+                self._before_append()
             if kept:
                 self._spool.append_many(kept)
                 self.counters.syncs += 1
-        except (SpoolError, OSError, ValueError) as error:
+        except (SpoolError, OSError, ValueError, sqlite3.Error) as error:
             self._give_up(done, batches, error)
             return
         for job, mapped in done:

@@ -179,7 +179,7 @@ class OtlpMapper:
     ) -> None:
         row = len(columns.shapes) - 1
         pairs = (*resource.per_span, *pending) if resource.per_span else pending
-        found = self._per_span.read(pairs, shape, columns.starts[row], columns.ends[row])
+        found = self._per_span.read(pairs, shape, columns.starts[row], columns.ends[row], columns.trace_ids[row])
         if found.instance is not None:
             columns.instances[row] = found.instance
         if found.customer is not None:

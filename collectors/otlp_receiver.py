@@ -24,6 +24,7 @@ from ..metrics.flow import FlowSpec
 from ..metrics.receiver_config import ReceiverConfig, is_loopback
 from .duplicate_window import DuplicateWindow
 from .intake import Intake, IntakeCounters, IntakeFull, Mapped
+from .observations_api import ObservationMapper, observation_routes
 from .otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
 from .otlp_mapping import OtlpMapper
 from .otlp_reply import JSON_TYPE, PROTOBUF_TYPE, export_reply, status_reply
@@ -51,12 +52,17 @@ class UnknownSenderError(Exception):
     """The sender did not show a good token."""
 
 
+class ForeignPageError(Exception):
+    """A web page of an origin that is not on the allow-list."""
+
+
 class TooMuchError(Exception):
     """The sender sends more than it may."""
 
 
 _STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (UnknownSenderError, 401),
+    (ForeignPageError, 403),
     (TooMuchError, 429),
     (TokensFileError, 503),
     (BodyTooLargeError, 413),
@@ -111,7 +117,15 @@ class Receiver:
         self._clock = clock
         self._settings = settings
         self.mapper = OtlpMapper(flows, settings, clock)
-        self._intake = Intake(spool, self.window, waiting_limit=config.waiting_limit)
+        self.observations = ObservationMapper(flows, settings, clock)
+        across = settings.across
+        self._intake = Intake(
+            spool,
+            self.window,
+            waiting_limit=config.waiting_limit,
+            before_append=None if across is None else across.commit,
+            now_and_then=None if across is None else lambda: across.expire(clock()),
+        )
         self._log = structlog.get_logger("cxgauge.receiver")
 
     @property
@@ -121,6 +135,9 @@ class Receiver:
 
     def reload(self, flows: Mapping[str, FlowSpec]) -> None:
         """Use other specifications from the next request on."""
+        if self._settings.across is not None:
+            self._settings.across.use(flows)
+        self.observations = ObservationMapper(flows, self._settings, self._clock)
         self.mapper = OtlpMapper(flows, self._settings, self._clock)
 
     def close(self) -> None:
@@ -134,8 +151,12 @@ class Receiver:
             Exception: one of those that :meth:`refusal` knows; nothing of the request was kept then, but for
                 ``TimeoutError`` and disk errors, where that is not known and a retry is recognised as one.
         """
-        sender = self._admitted(request)
         config = self.config
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in config.allowed_origins:
+            # A page may post text without asking first, and any page can reach a receiver on its reader's machine.
+            raise ForeignPageError(f"pages of {origin[:100]} may not send; add it to receiver.allowed_origins")
+        sender = self._admitted(request)
         encoding = request.headers.get("content-encoding", "").strip().lower()
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > config.body_bytes_limit:
@@ -261,6 +282,7 @@ def receiver_app(
         routes=[
             Route("/v1/traces", _endpoint(receiver, _map_trace, "rejectedSpans"), methods=["POST"]),
             Route("/v1/logs", _endpoint(receiver, _map_logs, "rejectedLogRecords"), methods=["POST"]),
+            *observation_routes(receiver),
         ],
         middleware=middleware,
         lifespan=lifespan,

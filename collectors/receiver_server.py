@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..metrics.config import Config
 from ..metrics.flow import FlowSpec
 from ..metrics.receiver_config import ReceiverConfig, is_loopback
+from .across import AcrossJudge
 from .customer_token import CustomerTokens
 from .otlp_receiver import Receiver, receiver_app
 from .sender_tokens import SenderTokens
@@ -76,6 +78,10 @@ class ReceiverServer:
         _refuse_unprotected(config.receiver, tokens)
         _check_tls(config.receiver)
         settings = shape_settings(config)
+        if settings.tokens is not None or any(flow.across for flow in flows.values()):
+            path = config.spool.directory.parent / "across.sqlite3"
+            settings = replace(settings, across=AcrossJudge(flows, path))
+        self._across = settings.across
         self.spool = SpoolWriter.from_config(config.spool.model_copy(update={"fsync": "always"}), "receiver")
         app = receiver_app(config.receiver, flows, self.spool, clock, settings=settings, tokens=tokens)
         self.receiver: Receiver = app.state.receiver
@@ -106,6 +112,8 @@ class ReceiverServer:
             self._thread.join()
         self.receiver.close()
         self.spool.close()
+        if self._across is not None:
+            self._across.close()
 
     def __enter__(self) -> ReceiverServer:
         self.start()

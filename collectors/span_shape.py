@@ -15,13 +15,24 @@ from ..metrics.dimension_values import OTHER
 from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.judge import judge
 from ..metrics.names import Attribute
-from ..metrics.observation import SeriesKey, Source, check_bits, check_results
+from ..metrics.observation import CHECKS_PER_STEP_LIMIT, SeriesKey, Source, check_bits, check_results
 from ..metrics.verdict import CheckResult, Verdict, worst
+from .across import AcrossJudge, AcrossResult, Side, tokens_of_answer
 from .customer_token import CustomerTokens, flow_instance_id
 from .matching import KIND_NAMES, SpanFacts, StepMatcher, UnknownStepError
 from .otlp_schema import SpanStatus
 
-__all__ = ["NO_ID", "FoundPerSpan", "PerSpan", "Shape", "ShapeSettings", "Shapes"]
+__all__ = [
+    "NO_ID",
+    "FoundPerSpan",
+    "PerSpan",
+    "Shape",
+    "ShapeSettings",
+    "Shapes",
+    "checks_of",
+    "judge_across",
+    "overlay",
+]
 
 NO_ID = bytes(16)
 _STATUS_ERROR = 2
@@ -31,6 +42,7 @@ _ERROR_TYPE = "error.type"
 _SYNTHETIC = "user_agent.synthetic.type"
 _BAM_STATUS = "bamptxsstatus"
 _BAM_INSTANCE = "bamtxid"
+_TOKEN = Attribute.TOKEN_PREFIX
 _RESULTS = {"pass": CheckResult.PASS, "fail": CheckResult.FAIL, "unknown": CheckResult.UNKNOWN}
 _TIMEOUT_WORDS = ("timeout", "deadline_exceeded", "deadlineexceeded", "timed out")
 
@@ -46,12 +58,14 @@ class ShapeSettings:
         customer_attributes: Attributes that identify the customer.
         tokens: Keyed tokens of customers and of flow instances that are no 128-bit ids; without them customers are left
             out.
+        across: Judges checks between steps; None leaves them out.
     """
 
     dimension_attributes: Mapping[str, str] = field(default_factory=dict)
     instance_attributes: tuple[str, ...] = ("session.id",)
     customer_attributes: tuple[str, ...] = ("enduser.id", "user.id")
     tokens: CustomerTokens | None = None
+    across: AcrossJudge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,7 @@ class Shape:
     Attributes:
         series: Their series; None when they are no step of any flow, or refused.
         refusal: Why they are refused, in English.
+        flow: Their flow.
         step: Their step.
         checks: Check results, as :func:`~cxgauge.metrics.observation.check_bits` packs them.
         verdict: Their verdict apart from the duration.
@@ -72,6 +87,7 @@ class Shape:
 
     series: SeriesKey | None = None
     refusal: str | None = None
+    flow: FlowSpec | None = None
     step: StepSpec | None = None
     checks: int = 0
     verdict: Verdict = Verdict.GOOD
@@ -113,7 +129,7 @@ class Shapes:
             | {_HTTP_STATUS, _ERROR_TYPE, _SYNTHETIC, _BAM_STATUS}
         )
         self._checks: dict[tuple[str, str], tuple[tuple[str, ...], dict[str, Verdict]]] = {
-            (flow.name, step.name): _checks_of(flow, step) for flow in flows.values() for step in flow.steps
+            (flow.name, step.name): checks_of(flow, step) for flow in flows.values() for step in flow.steps
         }
 
     def matters(self, key: str) -> bool:
@@ -136,7 +152,7 @@ class Shapes:
                 return Shape()
             flow, step = match.flow, match.step
             names, failures = self._checks[flow.name, step.name]
-            results = _check_results(attributes, names)
+            results = parse_results(attributes, names)
             stated = _stated_verdict(attributes)
         except (UnknownStepError, ValueError) as error:
             return Shape(refusal=str(error))
@@ -144,6 +160,7 @@ class Shapes:
         dimensions = flow.dimension_values(self._dimension_texts(flow, attributes))
         return Shape(
             series=SeriesKey(flow.name, step.name, dimensions, names),
+            flow=flow,
             step=step,
             checks=check_bits([results.get(check, CheckResult.NOT_EVALUATED) for check in names]),
             verdict=stated if stated is not None else worst((_outcome(status, attributes), *failed)),
@@ -186,6 +203,7 @@ class PerSpan:
     """
 
     def __init__(self, settings: ShapeSettings) -> None:
+        self._settings = settings
         self._instance_keys = (Attribute.FLOW_INSTANCE, *settings.instance_attributes, _BAM_INSTANCE)
         self._customer_keys = (Attribute.CUSTOMER, *settings.customer_attributes)
         self._token = None if settings.tokens is None else settings.tokens.token
@@ -194,9 +212,11 @@ class PerSpan:
 
     def concerns(self, key: str) -> bool:
         """Whether an attribute is one of these."""
-        return key in self._keys
+        return key in self._keys or key.startswith(Attribute.TOKEN_PREFIX)
 
-    def read(self, pairs: Sequence[tuple[str, str]], shape: Shape, start: int, end: int) -> FoundPerSpan:
+    def read(
+        self, pairs: Sequence[tuple[str, str]], shape: Shape, start: int, end: int, trace_id: bytes
+    ) -> FoundPerSpan:
         """Read ``pairs``, the last of equal keys wins.
 
         Args:
@@ -204,6 +224,7 @@ class PerSpan:
             shape: The span's shape.
             start: When the span started, nanoseconds since 1970.
             end: When it ended.
+            trace_id: The flow instance where no attribute says it.
         """
         given = dict(pairs)
         instance = customer = None
@@ -216,42 +237,108 @@ class PerSpan:
                 if given.get(key):
                     customer = self._token(given[key])
                     break
+        if shape.flow is None or shape.step is None:
+            return FoundPerSpan(instance, customer)
         answer = given.get(Attribute.ANSWER)
-        override = None if answer is None or shape.step is None else _judge_answer(answer, shape, start, end)
-        return FoundPerSpan(instance, customer, override)
+        results: dict[str, CheckResult] = {}
+        failures: list[Verdict] = []
+        if answer is not None:
+            seconds = max(0, end - start) / 1e9
+            results |= {one.name: one.result for one in judge(shape.step, seconds, answer, end / 1e9).outcomes}
+        if self._settings.across is not None and shape.flow.across:
+            stated = {key[len(_TOKEN) :]: value for key, value in given.items() if key.startswith(_TOKEN)}
+            for one in judge_across(
+                shape.flow, shape.step.name, instance or trace_id, answer, stated, self._settings, end / 1e9
+            ):
+                results[one.name] = one.result
+                failures += [one.verdict] if one.result is CheckResult.FAIL else []
+        return FoundPerSpan(instance, customer, overlay(shape, results, failures) if results else None)
 
 
-def _judge_answer(answer: str, shape: Shape, start: int, end: int) -> tuple[int, Verdict]:
-    """Check bits and verdict of an answer that travelled with the span; it goes no further than here.
+def judge_across(
+    flow: FlowSpec,
+    step: str,
+    instance: bytes,
+    answer: object,
+    stated: Mapping[str, str],
+    settings: ShapeSettings,
+    at: float,
+) -> list[AcrossResult]:
+    """Results of the checks between steps that this answer completes.
 
-    Results that the sender states win over what the answer says.
+    Args:
+        flow: The flow.
+        step: Name of the step.
+        instance: The flow instance.
+        answer: The answer; its tokens are made here, and it is dropped.
+        stated: Tokens that the sender made, hexadecimal, by check; several are separated by commas.
+        settings: Keys and judge.
+        at: When the answer arrived, seconds since 1970.
     """
-    step = shape.known_step
-    seconds = max(0, end - start) / 1e9 if shape.target_seconds != _FOREVER else 0.0
-    judgement = judge(step, seconds, answer, end / 1e9)
-    count = len(shape.known_series.checks)
-    stated = check_results(shape.checks, count)
-    judged = check_results(judgement.check_bits, count)
-    results = [
-        said if said is not CheckResult.NOT_EVALUATED else found for said, found in zip(stated, judged, strict=True)
-    ]
+    if settings.across is None or not any(instance):
+        return []
+    sides: dict[tuple[str, Side], tuple[bytes, ...]] = {}
+    if answer is not None and settings.tokens is not None:
+        sides |= tokens_of_answer(flow, step, instance, answer, settings.tokens.current)
+    for check in flow.across_of(step):
+        text = stated.get(check.name)
+        tokens = None if text is None else _parse_tokens(text)
+        if tokens is not None:
+            sides[check.name, Side.VALUE if check.value_step == step else Side.OF] = tokens
+    return settings.across.judge(flow.name, instance, sides, at) if sides else []
+
+
+def _parse_tokens(text: str) -> tuple[bytes, ...] | None:
+    try:
+        tokens = tuple(bytes.fromhex(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        return None
+    return tokens if all(len(token) == 16 for token in tokens) else None
+
+
+def overlay(shape: Shape, found: Mapping[str, CheckResult], failures: Sequence[Verdict]) -> tuple[int, Verdict]:
+    """Check bits and verdict of a passage whose answer was judged here; what the sender stated wins.
+
+    Args:
+        shape: Its shape.
+        found: Results by check name.
+        failures: Verdicts of failed checks between steps, which may differ from what the specification says.
+    """
+    names = shape.known_series.checks
+    stated = check_results(shape.checks, len(names))
+    results = [said or found.get(name, CheckResult.NOT_EVALUATED) for name, said in zip(names, stated, strict=True)]
+    meanings = {check.name: check.failure_verdict for check in shape.known_step.checks}
     failed = [
-        check.failure_verdict for check, result in zip(step.checks, results, strict=False) if result is CheckResult.FAIL
+        meanings[name]
+        for name, result in zip(names, results, strict=True)
+        if result is CheckResult.FAIL and name in meanings
     ]
-    return check_bits(results), worst((shape.verdict, *failed))
+    return check_bits(results), worst((shape.verdict, *failed, *failures))
 
 
-def _checks_of(flow: FlowSpec, step: StepSpec) -> tuple[tuple[str, ...], dict[str, Verdict]]:
-    """Names of a step's checks, those across steps that count for it last, and what a failure of each means."""
+def checks_of(flow: FlowSpec, step: StepSpec) -> tuple[tuple[str, ...], dict[str, Verdict]]:
+    """Names of a step's checks, those between steps last, and what a failure of each means.
+
+    The result of a check between steps is recorded with the answer that arrives later, whichever step that is of: both
+    steps carry it.
+    """
     failures = {check.name: check.failure_verdict for check in step.checks}
-    failures |= {check.name: check.failure_verdict for check in flow.across if check.counted_step == step.name}
+    across = sorted(flow.across_of(step.name), key=lambda check: check.counted_step != step.name)
+    for check in across:
+        if len(failures) < CHECKS_PER_STEP_LIMIT:
+            failures.setdefault(check.name, check.failure_verdict)
     return tuple(failures), failures
 
 
-def _check_results(attributes: Mapping[str, str], names: tuple[str, ...]) -> dict[str, CheckResult]:
+def parse_results(given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, CheckResult]:
+    """Check results by name from ``cxgauge.check.…`` attributes; other attributes are passed over.
+
+    Raises:
+        ValueError: one names no check, or is no result.
+    """
     results: dict[str, CheckResult] = {}
     prefix = Attribute.CHECK_PREFIX
-    for key, value in attributes.items():
+    for key, value in given.items():
         if not key.startswith(prefix):
             continue
         check = key[len(prefix) :]

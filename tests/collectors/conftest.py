@@ -191,36 +191,48 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
+Start = Callable[..., RunningReceiver]
+
+
+def _starter(stack: ExitStack, directory: Path, clock: Callable[[], float], flows: Mapping[str, FlowSpec]) -> Start:
+    def start(
+        flows: Mapping[str, FlowSpec] = flows,
+        spool: Mapping[str, Any] | None = None,
+        app_arguments: Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> RunningReceiver:
+        place = directory / f"spool-{secrets.token_hex(3)}"
+        writer = stack.enter_context(SpoolWriter(place, minimum_free_bytes=1, **(spool or {})))
+        app = receiver_app(ReceiverConfig(port=0, **config), flows, writer, clock, **(app_arguments or {}))
+        server = _Server(uvicorn.Config(app, port=0, log_level="critical", access_log=False))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(setattr, server, "should_exit", True)
+        assert server.listening.wait(20)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        return RunningReceiver(port, app.state.receiver, writer)
+
+    return start
+
+
 @pytest.fixture
-def start_receiver(
-    tmp_path: Path, clock: Any, bill_flows: dict[str, FlowSpec]
-) -> Iterator[Callable[..., RunningReceiver]]:
-    """Start receivers: ``start_receiver(flows=…, settings=…, spool={…}, body_bytes_limit=…)``."""
+def start_receiver(tmp_path: Path, clock: Any, bill_flows: dict[str, FlowSpec]) -> Iterator[Start]:
+    """Start receivers: ``start_receiver(flows=…, spool={…}, app_arguments={…}, body_bytes_limit=…)``."""
     with ExitStack() as stack:
-
-        def start(
-            flows: Mapping[str, FlowSpec] | None = None,
-            spool: Mapping[str, Any] | None = None,
-            app_arguments: Mapping[str, Any] | None = None,
-            **config: Any,
-        ) -> RunningReceiver:
-            directory = tmp_path / f"spool-{secrets.token_hex(3)}"
-            writer = stack.enter_context(SpoolWriter(directory, minimum_free_bytes=1, **(spool or {})))
-            receiver_config = ReceiverConfig(port=0, **config)
-            app = receiver_app(receiver_config, flows or bill_flows, writer, clock, **(app_arguments or {}))
-            server = _Server(uvicorn.Config(app, port=0, log_level="critical", access_log=False))
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(setattr, server, "should_exit", True)
-            assert server.listening.wait(20)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            return RunningReceiver(port, app.state.receiver, writer)
-
-        yield start
+        yield _starter(stack, tmp_path, clock, bill_flows)
 
 
 @pytest.fixture
-def receiver(start_receiver: Callable[..., RunningReceiver]) -> RunningReceiver:
+def receiver(start_receiver: Start) -> RunningReceiver:
     """A receiver of the bill flow with default bounds."""
     return start_receiver()
+
+
+@pytest.fixture(scope="session")
+def shared_receiver(
+    tmp_path_factory: pytest.TempPathFactory, shared_bill_flows: dict[str, FlowSpec]
+) -> Iterator[RunningReceiver]:
+    """A receiver that many examples of a property share."""
+    with ExitStack() as stack:
+        yield _starter(stack, tmp_path_factory.mktemp("spool"), lambda: NOW, shared_bill_flows)()
