@@ -12,17 +12,28 @@ class Metric:
     """Prometheus metric names (base units, unit last, counters end in ``_total``)."""
 
     STEP_DURATION_SECONDS = "cxgauge_step_duration_seconds"
+    STEP_TARGET_SECONDS = "cxgauge_step_target_seconds"
+    OBJECTIVE_RATIO = "cxgauge_objective_ratio"
     OBSERVATIONS_TOTAL = "cxgauge_observations_total"
+    TIMELY_OBSERVATIONS_TOTAL = "cxgauge_timely_observations_total"
+    UNCOUNTED_OBSERVATIONS_TOTAL = "cxgauge_uncounted_observations_total"
+    LAST_OBSERVATION_SECONDS = "cxgauge_last_observation_timestamp_seconds"
     CHECKS_TOTAL = "cxgauge_checks_total"
     GOOD_ANSWER_RATIO = "cxgauge_good_answer_ratio"
     BASELINE_DURATION_SECONDS = "cxgauge_baseline_duration_seconds"
     DEVIATION_EFFECT_RATIO = "cxgauge_deviation_effect_ratio"
+    DEVIATION_EFFECT_LOW_RATIO = "cxgauge_deviation_effect_low_ratio"
+    DEVIATION_EFFECT_HIGH_RATIO = "cxgauge_deviation_effect_high_ratio"
     ALERT_STATE = "cxgauge_alert_state"
     DROPPED_TOTAL = "cxgauge_dropped_observations_total"
+    WRITTEN_TOTAL = "cxgauge_written_observations_total"
+    WRITER_FAILURES_TOTAL = "cxgauge_writer_failures_total"
     WRITER_LAG_SECONDS = "cxgauge_writer_lag_seconds"
     EVALUATION_LAG_SECONDS = "cxgauge_evaluation_lag_seconds"
     EVALUATION_DURATION_SECONDS = "cxgauge_evaluation_duration_seconds"
     SPOOL_BYTES = "cxgauge_spool_bytes"
+    SPOOL_LIMIT_BYTES = "cxgauge_spool_limit_bytes"
+    HEALTH_READABLE = "cxgauge_health_readable"
     BUILD_INFO = "cxgauge_build_info"
 
 
@@ -38,6 +49,10 @@ class Label:
     KIND = "kind"
     SEVERITY = "severity"
     OWNER = "owner"
+    STATE = "state"
+    OBJECTIVE = "objective"
+    VERSION = "version"
+    PYTHON = "python"
 
 
 class Attribute:
