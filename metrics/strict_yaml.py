@@ -29,6 +29,7 @@ VALUE_TEXT_LIMIT = 60  # characters of an offending value that a message repeats
 
 Location = tuple[str | int, ...]
 
+_PLAIN_KEY = re.compile(r"[\w/-]{1,60}")
 _SECRET_KEY = re.compile(r"(?i)(^|[_-])(password|passwd|secret|token|key|dsn|url|webhook|authorization|cookie)$")
 
 
@@ -110,14 +111,16 @@ class Document:
 
 
 def place_text(location: Location) -> str:
-    """Write a location as people do: ``('steps', 1, 'name')`` becomes ``steps[1].name``."""
-    parts: list[str] = []
+    """Write a location as people do: ``('steps', 1, 'name')`` becomes ``steps[1].name``; odd names are quoted."""
+    text = ""
     for part in location:
         if isinstance(part, int):
-            parts.append(f"[{part}]")
+            text += f"[{part}]"
+        elif _PLAIN_KEY.fullmatch(part):
+            text += f".{part}" if text else part
         else:
-            parts.append(f".{part}" if parts else part)
-    return "".join(parts)
+            text += f"['{_shortened(part)}']"
+    return text
 
 
 def read_document(path: Path, shown: str | None = None) -> Document:
@@ -368,5 +371,6 @@ def _line(event: Any) -> int:
 
 
 def _shortened(source: str) -> str:
-    flat = source.replace("\n", "\\n")
+    flat = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in source[:VALUE_TEXT_LIMIT])
+    flat += source[VALUE_TEXT_LIMIT:]
     return flat if len(flat) <= VALUE_TEXT_LIMIT else flat[: VALUE_TEXT_LIMIT - 1] + "…"

@@ -169,6 +169,8 @@ def test_long_values_are_shortened_in_messages() -> None:
 def test_place_text() -> None:
     assert place_text(()) == ""
     assert place_text(("steps", 1, "timeliness", "target")) == "steps[1].timeliness.target"
+    assert place_text(("attributes", "http.route", "")) == "attributes['http.route']['']"
+    assert place_text(("a b", "c\r", "x" * 70)) == f"['a b']['c\\r']['{'x' * 59}…']"
 
 
 def test_the_exception_holds_every_fault() -> None:
