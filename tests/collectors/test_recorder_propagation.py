@@ -131,21 +131,18 @@ def test_an_oversized_header_is_ignored() -> None:
 
 
 @given(
-    flow=st.text(min_size=1, max_size=40),
+    flow=st.from_regex(r"[a-z][a-z0-9_]{0,40}", fullmatch=True),
     dimensions=st.dictionaries(
-        st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True), st.text(max_size=64), max_size=8
+        st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True),
+        st.text(st.characters(codec="utf-8"), max_size=64),
+        max_size=8,
     ),
 )
 def test_what_is_injected_is_extracted(flow: str, dimensions: dict[str, str]) -> None:
-    try:
-        flow.encode()
-        "".join(dimensions.values()).encode()
-    except UnicodeEncodeError:
-        return
     headers: dict[str, str] = {}
     inject(headers, Handover(flow, INSTANCE, None, dimensions))
     found = extract(headers)
     assert found is not None
     assert found.instance == INSTANCE
-    assert found.flow == flow.strip()
+    assert found.flow == flow
     assert found.dimensions == {name: value.strip() for name, value in dimensions.items()}
