@@ -21,18 +21,29 @@ Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
 _BANDWIDTHS = (0.0, 1.0, 2.0, 4.0)  # quarter hours
+_FINE = 288  # five-minute bins a day, for jobs that begin and end at a minute
+_FINE_DEVIATIONS = 4.0
+_FINE_LEAST = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """Levels by day type and quarter hour ``[types, 96, C]``, with a day-of-week correction by hour ``[7, 24, C]``."""
+    """What is usual at each local time.
+
+    Attributes:
+        level: Levels by day type and quarter hour, ``[types, 96, C]``.
+        week: Correction by day of week and hour, ``[7, 24, C]``.
+        job: Correction by day type and five minutes, not smoothed and 0 except where something regular
+            begins and ends sharply, ``[types, 288, C]``.
+    """
 
     level: Floats
     week: Floats
+    job: Floats
 
     def take(self, series: Integers) -> Season:
         """The seasons of some series."""
-        return Season(self.level[..., series], self.week[..., series])
+        return Season(self.level[..., series], self.week[..., series], self.job[..., series])
 
     def at(self, local: LocalTime, rows: Integers | slice = slice(None)) -> Floats:
         """The level of every series at the given windows, ``[len(rows), C]``, between quarter hours by line."""
@@ -44,7 +55,9 @@ class Season:
         level = self.level[kind, left % SLOTS_PER_DAY] * (1 - share)
         level += self.level[kind, (left + 1) % SLOTS_PER_DAY] * share
         hour = np.minimum(local.second[rows] // 3600, 23).astype(np.int64)
-        return np.asarray(level + self.week[local.weekday[rows], hour])
+        level += self.week[local.weekday[rows], hour]
+        level += self.job[kind, _fine_bin(local)[rows]]
+        return np.asarray(level)
 
 
 def fit_season(
@@ -63,19 +76,59 @@ def fit_season(
         The season fitted on everything, and the cross-fitted levels ``[T, C]``.
     """
     count = x.shape[1]
-    days, day = np.unique(local.day, return_inverse=True)
     if not seasonal:
         total = weight.sum(axis=0)
         level = np.divide((x * weight).sum(axis=0), total, out=np.zeros(count), where=total > 0)
-        season = Season(np.broadcast_to(level, (1, SLOTS_PER_DAY, count)).copy(), np.zeros((7, 24, count)))
+        flat = np.broadcast_to(level, (1, SLOTS_PER_DAY, count)).copy()
+        season = Season(flat, np.zeros((7, 24, count)), np.zeros((1, _FINE, count)))
         return season, np.broadcast_to(level, x.shape).copy()
+    folding = _folding(local)
+    season, predicted = _fit_smooth(x, weight, local, family, folding)
+    job, _ = _fit_jobs(x, weight, local, family, folding, None)
+    if job.any():
+        kind = local.day_type if folding.types > 1 else np.zeros_like(local.day_type)
+        season, smooth = _fit_smooth(x - job[kind, _fine_bin(local)], weight, local, family, folding)
+        job, others = _fit_jobs(x - smooth, weight, local, family, folding, job != 0)
+        season, predicted = Season(season.level, season.week, job), smooth + others
+    return _with_week(season, predicted, x, weight, local, folding)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folding:
+    """Days of the history: each window's day ``[T]``, each day's type and fold."""
+
+    day: Integers
+    day_type: Integers
+    fold: Integers
+    types: int
+    folds: int
+
+
+def _folding(local: LocalTime) -> _Folding:
+    days, day = np.unique(local.day, return_inverse=True)
     types = 2 if len(days) >= 10 and len(np.unique(local.day_type)) == 2 else 1
-    sums, weights, day_type, fold = _slot_sums(x, weight, local, day, len(days), types)
-    folds = int(fold.max()) + 1
+    day_type = np.zeros(len(days), dtype=np.int64)
+    day_type[day] = local.day_type if types > 1 else 0
+    weeks = (days - days.min()) // 7
+    fold = weeks if weeks.max() >= 1 and len(days) >= 10 else np.arange(len(days))
+    fold = np.unique(fold, return_inverse=True)[1]
+    return _Folding(day, day_type, fold, types, int(fold.max()) + 1)
+
+
+def _fine_bin(local: LocalTime) -> Integers:
+    return np.asarray(np.minimum(local.second // (86_400 / _FINE), _FINE - 1).astype(np.int64))
+
+
+def _fit_smooth(
+    x: Floats, weight: Floats, local: LocalTime, family: Integers, folding: _Folding
+) -> tuple[Season, Floats]:
+    """Smooth profiles, each series' bandwidth chosen by how well other folds foretell it."""
+    count, types, folds = x.shape[1], folding.types, folding.folds
+    sums, weights = _slot_sums(x, weight, local, folding)
     shape = (folds, types, SLOTS_PER_DAY, count)
     fold_sum, fold_weight = np.zeros(shape), np.zeros(shape)
-    np.add.at(fold_sum, (fold, day_type), sums)
-    np.add.at(fold_weight, (fold, day_type), weights)
+    np.add.at(fold_sum, (folding.fold, folding.day_type), sums)
+    np.add.at(fold_weight, (folding.fold, folding.day_type), weights)
     total_sum, total_weight = fold_sum.sum(axis=0), fold_weight.sum(axis=0)
     left_out = [(total_sum - fold_sum[f], total_weight - fold_weight[f]) for f in range(folds)]
     best, error = np.zeros(count, dtype=np.int64), np.full(count, np.inf)
@@ -93,48 +146,132 @@ def fit_season(
         best[better], error[better] = number, loss[better]
     everything = [_profile(total_sum, total_weight, b, shared if p else None) for b, p in candidates]
     pick = np.arange(count)
+    week, job = np.zeros((7, 24, count)), np.zeros((types, _FINE, count))
     level = np.stack(everything)[best, ..., pick].transpose(1, 2, 0)
-    no_week = np.zeros((7, 24, count))
-    season = Season(np.ascontiguousarray(level), no_week)
     predicted = np.empty_like(x)
     for f in range(folds):
         chosen = np.stack([candidate[f] for candidate in predictions])[best, ..., pick].transpose(1, 2, 0)
-        rows = np.flatnonzero(fold[day] == f)
-        predicted[rows] = Season(np.ascontiguousarray(chosen), no_week).at(local, rows)
-    return _with_week(season, predicted, x, weight, local, fold[day], folds)
+        rows = np.flatnonzero(folding.fold[folding.day] == f)
+        predicted[rows] = Season(np.ascontiguousarray(chosen), week, job).at(local, rows)
+    return Season(np.ascontiguousarray(level), week, job), predicted
 
 
-def _slot_sums(
-    x: Floats, weight: Floats, local: LocalTime, day: Integers, days: int, types: int
-) -> tuple[Floats, Floats, Integers, Integers]:
-    """Weighted sums by day and quarter hour ``[days, 96, C]``, outliers pulled in; type and fold of each day."""
-    count = x.shape[1]
-    slot = np.minimum(local.second // (86_400 / SLOTS_PER_DAY), SLOTS_PER_DAY - 1).astype(np.int64)
-    key = day * SLOTS_PER_DAY + slot
+def _fit_jobs(
+    residual: Floats, weight: Floats, local: LocalTime, family: Integers, folding: _Folding, where: Floats | None
+) -> tuple[Floats, Floats]:
+    """Five-minute bins that differ from the smooth profile day after day, and their cross-fitted values ``[T, C]``.
+
+    Jobs are those of a family: all its series, and all days unless day types differ plainly.
+
+    Args:
+        residual: Deviations from the smooth profile ``[T, C]``, or locations if ``where`` is not given.
+        weight: Weights ``[T, C]``.
+        local: Local time.
+        family: Family of each series.
+        folding: Days and folds.
+        where: Bins to fill in ``[types, 288, C]``; by default those that stand out from the running median of three
+            hours, which a job of less than half of that does not move.
+    """
+    families, inverse = np.unique(family, return_inverse=True)
+    weighted = residual * weight
+    top = np.stack([weighted[:, inverse == f].sum(axis=1) for f in range(len(families))], axis=1)
+    bottom = np.stack([weight[:, inverse == f].sum(axis=1) for f in range(len(families))], axis=1)
+    common = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+    days, fine = len(folding.fold), _fine_bin(local)
+    mean, seen = _day_means(common, bottom, folding.day * _FINE + fine, days * _FINE)
+    mean, seen = mean.reshape(days, _FINE, -1), seen.reshape(days, _FINE, -1) > 0
+    first = [int(np.argmax(inverse == f)) for f in range(len(families))]
+    allowed = np.asarray(where[..., first].any(axis=0)) if where is not None else None
+    if where is None:
+        for kind in range(folding.types):
+            rows = np.flatnonzero(folding.day_type == kind)
+            mean[rows] -= _running_median(median(np.where(seen[rows], mean[rows], np.nan)))
+    every = _bins(mean, seen, np.arange(days), folding, allowed)
+    job = np.stack([every[0]] * folding.types)
+    left = np.stack([np.stack([one] * folding.types) for one in every[1]])
+    for kind in range(folding.types if folding.types > 1 else 0):
+        rows = np.flatnonzero(folding.day_type == kind)
+        remainder = mean - job[kind]
+        allowed = where[kind][:, first] if where is not None else None
+        own, others = _bins(remainder, seen, rows, folding, allowed)
+        job[kind] += own
+        left[:, kind] += others
+    kinds = folding.day_type[folding.day]
+    return job[..., inverse], left[..., inverse][folding.fold[folding.day], kinds, fine]
+
+
+def _bins(
+    mean: Floats, seen: Floats, rows: Integers, folding: _Folding, allowed: Floats | None
+) -> tuple[Floats, Floats]:
+    """Five-minute values from some days ``[288, F]``, and from those days less each fold ``[folds, 288, F]``."""
+    shape = mean.shape[1:]
+    if len(rows) < 3:
+        return np.zeros(shape), np.zeros((folding.folds, *shape))
+    pulled = np.nan_to_num(_pulled_in(np.where(seen[rows], mean[rows], np.nan)))
+    number, total = seen[rows].sum(axis=0), pulled.sum(axis=0)
+    centre = total / np.maximum(number, 1)
+    variance = (np.where(seen[rows], pulled - centre, 0.0) ** 2).sum(axis=0) / np.maximum(number - 1, 1)
+    # few days make a variance small by luck: bins borrow from their neighbours of an hour
+    smooth = sum(np.roll(variance, lag, axis=0) for lag in range(-6, 7)) / 13
+    error2 = np.maximum(0.5 * (variance + smooth), 1e-12) / np.maximum(number, 1)
+    z2 = centre**2 / error2
+    use = _significant(centre, error2) & (number >= 3)
+    if allowed is not None:
+        use = use & allowed
+    shrink = np.where(use, z2 / (1.0 + z2), 0.0)
+    left = np.zeros((folding.folds, *shape))
+    for f in range(folding.folds):
+        out = folding.fold[rows] == f
+        fewer = np.maximum(number - seen[rows][out].sum(axis=0), 1)
+        left[f] = (total - pulled[out].sum(axis=0)) / fewer * shrink
+    return centre * shrink, left
+
+
+def _running_median(profile: Floats) -> Floats:
+    """Median over three hours around each five-minute bin ``[288, F]``; a slope passes through unchanged."""
+    lags = np.stack([np.roll(profile, lag, axis=0) for lag in range(-18, 19)])
+    return np.nan_to_num(median(lags))
+
+
+def _significant(centre: Floats, error2: Floats) -> Floats:
+    """Bins of stretches of 5 to 60 minutes whose sum is far from 0."""
+    use = np.zeros(centre.shape, dtype=bool)
+    for width in (1, 2, 3, 6, 12):
+        top = sum(np.roll(centre, -lag, axis=0) for lag in range(width))
+        bottom = sum(np.roll(error2, -lag, axis=0) for lag in range(width))
+        hit = (np.abs(top) > _FINE_DEVIATIONS * np.sqrt(bottom)) & (np.abs(top) > _FINE_LEAST * width)
+        for lag in range(width):
+            same = np.sign(centre) == np.sign(np.roll(top, lag, axis=0))
+            use |= np.roll(hit, lag, axis=0) & same & (np.abs(centre) > np.sqrt(error2))
+    return use
+
+
+def _day_means(x: Floats, weight: Floats, key: Integers, size: int) -> tuple[Floats, Floats]:
+    """Weighted means by key ``[size, C]`` and their weights."""
     order = np.argsort(key, kind="stable")
     keys, first = np.unique(key[order], return_index=True)
-    weights: Floats = np.zeros((days * SLOTS_PER_DAY, count))
-    sums: Floats = np.zeros((days * SLOTS_PER_DAY, count))
+    weights: Floats = np.zeros((size, x.shape[1]))
+    sums: Floats = np.zeros((size, x.shape[1]))
     weights[keys] = np.add.reduceat(weight[order], first, axis=0)
     sums[keys] = np.add.reduceat((x * weight)[order], first, axis=0)
+    return np.divide(sums, weights, out=np.zeros_like(sums), where=weights > 0), weights
+
+
+def _slot_sums(x: Floats, weight: Floats, local: LocalTime, folding: _Folding) -> tuple[Floats, Floats]:
+    """Weighted sums by day and quarter hour ``[days, 96, C]``, outlying quarter hours pulled in."""
+    days, count = len(folding.fold), x.shape[1]
+    slot = np.minimum(local.second // (86_400 / SLOTS_PER_DAY), SLOTS_PER_DAY - 1).astype(np.int64)
+    mean, weights = _day_means(x, weight, folding.day * SLOTS_PER_DAY + slot, days * SLOTS_PER_DAY)
     weights = weights.reshape(days, SLOTS_PER_DAY, count)
-    mean = np.divide(sums.reshape(weights.shape), weights, out=np.full(weights.shape, np.nan), where=weights > 0)
-    day_type = np.zeros(days, dtype=np.int64)
-    day_type[day] = local.day_type if types > 1 else 0
-    for kind in range(types):
-        rows = np.flatnonzero(day_type == kind)
+    mean = np.where(weights > 0, mean.reshape(weights.shape), np.nan)
+    for kind in range(folding.types):
+        rows = np.flatnonzero(folding.day_type == kind)
         if len(rows) >= 3:
             mean[rows] = _pulled_in(mean[rows])
     # a quarter hour of much traffic is limited by the common noise of its minutes: weights are capped
-    positive = np.where(weights > 0, weights, np.nan)
-    cap = np.nan_to_num(median(positive.reshape(-1, count)), nan=1.0) if days else np.ones(count)
+    cap = np.nan_to_num(median(np.where(weights > 0, weights, np.nan).reshape(-1, count)), nan=1.0)
     weights = np.minimum(weights, cap)
-    ordinal = np.zeros(days, dtype=np.int64)
-    ordinal[day] = local.day - local.day.min()
-    weeks = ordinal // 7
-    fold = weeks if weeks.max() >= 1 and days >= 10 else np.arange(days)
-    fold = np.unique(fold, return_inverse=True)[1]
-    return np.nan_to_num(mean) * weights, weights, day_type, fold.astype(np.int64)
+    return np.nan_to_num(mean) * weights, weights
 
 
 def _pulled_in(mean: Floats) -> Floats:
@@ -189,9 +326,10 @@ def _smooth(total_sum: Floats, total_weight: Floats, bandwidth: float) -> Floats
 
 
 def _with_week(
-    season: Season, predicted: Floats, x: Floats, weight: Floats, local: LocalTime, fold: Integers, folds: int
+    season: Season, predicted: Floats, x: Floats, weight: Floats, local: LocalTime, folding: _Folding
 ) -> tuple[Season, Floats]:
     """Add the day-of-week correction by hour, shrunk by how well other weeks foretell it."""
+    folds, fold = folding.folds, folding.fold[folding.day]
     if folds < 3 or season.level.shape[0] < 2:
         return season, predicted
     count = x.shape[1]
@@ -218,4 +356,4 @@ def _with_week(
         others = (mean.sum(axis=0) - mean[f]) / np.maximum(weeks - seen[f], 1) * shrink
         rows = np.flatnonzero(fold == f)
         out[rows] += others[cell[rows]]
-    return Season(season.level, (centre * shrink).reshape(7, 24, count)), out
+    return Season(season.level, (centre * shrink).reshape(7, 24, count), season.job), out

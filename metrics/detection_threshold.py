@@ -20,7 +20,7 @@ def excursion_rate(threshold: Floats, information: Floats) -> Floats:
     ``1 / ARL`` with ``ARL = (e^b − b − 1) / D``, ``b = h + 1.166·√(2D)``: Siegmund, Sequential Analysis (1985),
     equation 2.57, doi:10.1007/978-1-4757-1862-1; ``D`` is the information (nats) of one window.
     """
-    b = threshold + _OVERSHOOT * np.sqrt(2 * information)
+    b = np.minimum(threshold + _OVERSHOOT * np.sqrt(2 * information), 700.0)  # exp(700) is still a number
     return np.asarray(information / np.maximum(np.expm1(b) - b, 1e-12))
 
 
