@@ -8,7 +8,8 @@ dimension and every element with its length before it, all big endian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -23,53 +24,42 @@ __all__ = [
     "copy_rows_with_arrays",
     "read_array",
     "read_array_column",
-    "record_dtype",
 ]
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 COPY_TRAILER = struct.pack("!h", -1)
 INT2_OID = 21
 INT4_OID = 23
-_ARRAY_HEADER = np.dtype([("length", ">i4"), ("dimensions", ">i4"), ("nulls", ">i4"), ("type", ">i4")])
-_DIMENSION = np.dtype([("size", ">i4"), ("lower", ">i4")])
+_ARRAY_HEADER = np.dtype([(n, ">i4") for n in ("length", "dimensions", "nulls", "type", "size", "lower")])
 _EMPTY_ARRAY_BYTES = 12
 _ARRAY_BYTES = 20  # before the first element
 
 
-def record_dtype(columns: Sequence[tuple[str, str | None]], fields: int) -> np.dtype[Any]:
-    """The layout of a COPY row: ``(name, numpy type)`` a column, None for a column that is NULL in all rows.
+def copy_rows(columns: Sequence[tuple[str, str | None]], values: Mapping[str, NDArray[Any]], *, fields: int) -> Any:
+    """Rows of fixed size as a record array whose bytes are COPY data (without header and trailer).
 
     Args:
-        columns: The columns of fixed size, in order.
-        fields: How many columns the whole row has.
+        columns: ``(name, big-endian numpy type)`` a column, in order; None for a column that is NULL in every row.
+        values: The columns' values, which are converted to their types.
+        fields: How many columns the whole row has; more than ``columns`` if others follow.
     """
     layout: list[tuple[str, str]] = [("fields", ">i2")]
     for name, kind in columns:
         layout.append((f"{name} length", ">i4"))
         if kind is not None:
             layout.append((name, kind))
-    dtype = np.dtype(layout)
-    if fields < len(columns):
-        raise ValueError(f"a row of {fields} fields cannot begin with {len(columns)} columns")
-    return dtype
-
-
-def copy_rows(columns: Sequence[tuple[str, str | None]], values: dict[str, NDArray[Any]], *, fields: int) -> Any:
-    """Rows of fixed size as a record array whose bytes are COPY data (without header and trailer).
-
-    A column typed None is NULL in every row; ``values`` of other columns are converted to big endian.
-    """
-    dtype = record_dtype(columns, fields)
-    size = len(next(iter(values.values())))
-    rows = np.empty(size, dtype=dtype)
-    rows["fields"] = fields
+    template = np.zeros(1, dtype=layout)
+    template["fields"] = fields
     for name, kind in columns:
-        if kind is None:
-            rows[f"{name} length"] = -1
-        else:
-            rows[f"{name} length"] = np.dtype(kind).itemsize
-            rows[name] = values[name]
-    return rows
+        template[f"{name} length"] = -1 if kind is None else np.dtype(kind).itemsize
+    size = len(next(iter(values.values())))
+    rows = np.empty((size, template.itemsize), dtype=np.uint8)
+    rows[:] = template.view(np.uint8)
+    records = rows.reshape(-1).view(template.dtype)
+    for name, kind in columns:
+        if kind is not None:
+            records[name] = values[name]
+    return records
 
 
 def copy_rows_with_arrays(fixed: Any, arrays: Sequence[tuple[NDArray[np.int64], NDArray[Any], int, str]]) -> bytes:
@@ -80,35 +70,26 @@ def copy_rows_with_arrays(fixed: Any, arrays: Sequence[tuple[NDArray[np.int64], 
         arrays: For each array column: offsets [R + 1], elements, the elements' type OID and big-endian numpy type.
     """
     rows = len(fixed)
-    widths = [np.diff(offsets) for offsets, _, _, _ in arrays]
-    payloads = [
-        np.where(width > 0, _ARRAY_BYTES + width * (4 + np.dtype(kind).itemsize), _EMPTY_ARRAY_BYTES)
-        for width, (_, _, _, kind) in zip(widths, arrays, strict=True)
-    ]
-    ends = np.cumsum(fixed.dtype.itemsize + sum((4 + payload for payload in payloads), start=np.zeros(rows, np.int64)))
-    buffer = np.zeros(int(ends[-1]) if rows else 0, dtype=np.uint8)
-    position = np.concatenate(([0], ends[:-1])).astype(np.int64) if rows else np.zeros(0, np.int64)
-    _scatter(buffer, position, fixed)
-    position = position + fixed.dtype.itemsize
-    for width, payload, (offsets, elements, oid, kind) in zip(widths, payloads, arrays, strict=True):
+    streams: list[list[memoryview]] = [_cut(fixed, np.arange(rows + 1))]
+    for offsets, elements, oid, kind in arrays:
+        width = np.diff(offsets)
+        size = 4 + np.dtype(kind).itemsize
         head = np.zeros(rows, dtype=_ARRAY_HEADER)
-        head["length"] = payload
+        head["length"] = np.where(width > 0, _ARRAY_BYTES + width * size, _EMPTY_ARRAY_BYTES)
         head["dimensions"] = width > 0
         head["type"] = oid
-        _scatter(buffer, position, head)
-        filled = width > 0
-        dimension = np.zeros(int(filled.sum()), dtype=_DIMENSION)
-        dimension["size"] = width[filled]
-        dimension["lower"] = 1
-        _scatter(buffer, position[filled] + _ARRAY_HEADER.itemsize, dimension)
-        element = np.zeros(len(elements), dtype=[("length", ">i4"), ("value", kind)])
-        element["length"] = element.dtype["value"].itemsize
+        head["size"] = width
+        head["lower"] = 1
+        octets = memoryview(head.tobytes())
+        ends = np.where(width > 0, _ARRAY_HEADER.itemsize, 4 + _EMPTY_ARRAY_BYTES).tolist()
+        heads = [
+            octets[at : at + end] for at, end in zip(range(0, len(octets), _ARRAY_HEADER.itemsize), ends, strict=True)
+        ]
+        element = np.empty(len(elements), dtype=[("length", ">i4"), ("value", kind)])
+        element["length"] = size - 4
         element["value"] = elements
-        within = np.arange(len(elements)) - np.repeat(offsets[:-1], width)
-        first = np.repeat(position + 4 + _ARRAY_BYTES, width)
-        _scatter(buffer, first + within * element.dtype.itemsize, element)
-        position = position + 4 + payload
-    return buffer.tobytes()
+        streams += [heads, _cut(element, offsets)]
+    return b"".join(chain.from_iterable(zip(*streams, strict=True)))
 
 
 def read_array(data: bytes | None, kind: str) -> NDArray[Any]:
@@ -142,9 +123,8 @@ def read_array_column(data: bytes | None, widths: NDArray[np.int64], kind: str) 
     return np.asarray(gathered.reshape(-1).view(kind).astype(np.dtype(kind).newbyteorder("=")))
 
 
-def _scatter(buffer: NDArray[np.uint8], positions: NDArray[np.int64], records: Any) -> None:
-    """Lay each record's bytes at its position."""
-    if not len(records):
-        return
-    octets = np.ascontiguousarray(records).view(np.uint8).reshape(len(records), -1)
-    buffer[positions[:, None] + np.arange(octets.shape[1])] = octets
+def _cut(records: Any, offsets: NDArray[np.int64]) -> list[memoryview]:
+    """The bytes of the records between each two offsets."""
+    octets = memoryview(np.ascontiguousarray(records).tobytes())
+    edges = (offsets * records.dtype.itemsize).tolist()
+    return [octets[start:end] for start, end in pairwise(edges)]

@@ -57,8 +57,10 @@ def count_codes(codes: NDArray[np.int64], cells: int) -> tuple[NDArray[np.int64]
         amounts = np.bincount(codes, minlength=cells)
         distinct = np.flatnonzero(amounts)
         return distinct, amounts[distinct]
-    distinct, amounts = np.unique(codes, return_counts=True)
-    return distinct, amounts.astype(np.int64, copy=False)
+    # 32-bit numbers sort several times as fast as 64-bit ones.
+    ordered = np.sort(codes.astype(np.int32) if cells < 1 << 31 else codes)
+    starts = np.flatnonzero(np.concatenate(([len(codes) > 0], ordered[1:] != ordered[:-1])))
+    return ordered[starts].astype(np.int64), np.diff(starts, append=len(codes))
 
 
 def sum_rows(row: NDArray[np.int64], values: NDArray[np.int64], rows: int) -> NDArray[np.int64]:

@@ -70,7 +70,7 @@ class Catalog:
         with self._lock:
             self._ensure_loaded()
             self._load()
-            return {number: self._with_checks(key) for number, key in self._keys.items()}
+            return dict(self._keys)
 
     def series_of(self, ids: Iterable[int], check_widths: Iterable[int] | None = None) -> dict[int, SeriesKey]:
         """The keys of the series with ``ids``.
@@ -83,13 +83,20 @@ class Catalog:
         wanted = {int(number): width for number, width in zip(ids, check_widths or repeat(0), strict=False)}
         with self._lock:
             self._ensure_loaded()
-            found = {number: self._keys.get(number) for number in wanted}
-            if any(key is None or len(self._names(key)) < wanted[number] for number, key in found.items()):
+            keys = self._keys
+            if any(number not in keys or len(keys[number].checks) < width for number, width in wanted.items()):
                 self._load()  # another writer made some since
-            return {number: self._with_checks(self._keys[number]) for number in wanted}
+            return {number: keys[number] for number in wanted}
 
-    def _with_checks(self, key: SeriesKey) -> SeriesKey:
-        return SeriesKey(key.flow, key.step, key.dimensions, tuple(self._names(key)))
+    def _take_checks(self, checks: dict[tuple[str, str], list[str]]) -> None:
+        """Remember the checks of steps, and put them into the keys of the steps' series."""
+        changed = {step: tuple(names) for step, names in checks.items() if self._checks.get(step) != names}
+        self._checks.update(checks)
+        if changed:
+            for number, key in self._keys.items():
+                names = changed.get((key.flow, key.step))
+                if names is not None:
+                    self._keys[number] = SeriesKey(key.flow, key.step, key.dimensions, names)
 
     def _names(self, key: SeriesKey) -> list[str]:
         return self._checks.get((key.flow, key.step), [])
@@ -108,7 +115,11 @@ class Catalog:
                     self._resolved.clear()
                     missing = list(keys)
                 storable = [_storable(key) for key in missing]
-                self._make(storable)
+                try:
+                    self._make(storable)
+                except BaseException:
+                    self._loaded = False  # numbers of a transaction that was rolled back may have been remembered
+                    raise
                 for key, stored in zip(missing, storable, strict=True):
                     self._resolved[key] = self._number(stored)
             found = [self._resolved[key] for key in keys]
@@ -175,11 +186,12 @@ class Catalog:
 
     def _add_checks(self, connection: Connection, key: SeriesKey) -> None:
         rows = connection.execute(named_query("write.checks_of_step"), (key.flow, key.step)).fetchall()
-        known = self._checks[key.flow, key.step] = [name for _, name in rows]
-        for name in self._unknown_checks(key):
-            if len(known) < CHECKS_PER_STEP_LIMIT:
+        known = [name for _, name in rows]
+        for name in dict.fromkeys(key.checks):
+            if name not in known and len(known) < CHECKS_PER_STEP_LIMIT:
                 connection.execute(named_query("write.add_check"), (key.flow, key.step, len(known), name))
                 known.append(name)
+        self._take_checks({(key.flow, key.step): known})
 
     def _read_steps(self, connection: Connection, steps: set[tuple[str, str]]) -> None:
         ordered = sorted(steps)
@@ -191,7 +203,8 @@ class Catalog:
         identity = _identity(key)
         if identity not in self._ids:
             self._ids[identity] = number
-            self._keys[number] = SeriesKey(key.flow, key.step, tuple(sorted(key.dimensions)))
+            checks = tuple(self._checks.get((key.flow, key.step), ()))
+            self._keys[number] = SeriesKey(key.flow, key.step, tuple(sorted(key.dimensions)), checks)
             self._per_step[key.flow, key.step] += 1
 
     def _ensure_loaded(self) -> None:
@@ -200,6 +213,7 @@ class Catalog:
             self._keys.clear()
             self._per_step.clear()
             self._resolved.clear()
+            self._checks.clear()
             self._load()
             self._loaded = True
 
@@ -210,7 +224,7 @@ class Catalog:
             checks: dict[tuple[str, str], list[str]] = {}
             for flow, step, _, name in connection.execute(named_query("write.all_checks")):
                 checks.setdefault((flow, step), []).append(name)
-            self._checks = checks
+        self._take_checks(checks)
 
 
 def _identity(key: SeriesKey) -> _Identity:

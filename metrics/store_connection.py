@@ -165,6 +165,7 @@ class Database:
         milliseconds = round(self.settings.statement_timeout_seconds * 1000)
         connection.execute(named_query("server.set"), ("statement_timeout", str(milliseconds)))
         connection.execute(named_query("server.set"), ("idle_in_transaction_session_timeout", "60000"))
+        connection.execute(named_query("server.set"), ("work_mem", "32MB"))  # a minute of 100,000 series
 
 
 def _set_search_path(connection: Connection, schema: str) -> None:

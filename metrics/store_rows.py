@@ -63,7 +63,7 @@ def observation_rows(columns: dict[str, NDArray[Any]]) -> bytes:
     for bit, (name, _) in enumerate(_OPTIONAL_COLUMNS):
         pattern |= _is_set(columns[name]).astype(np.uint8) << bit
     parts = [COPY_HEADER]
-    for present in np.unique(pattern):
+    for present in np.flatnonzero(np.bincount(pattern, minlength=1)).tolist():
         optional = [(name, kind if present >> bit & 1 else None) for bit, (name, kind) in enumerate(_OPTIONAL_COLUMNS)]
         chosen = pattern == present
         values = columns if chosen.all() else {name: column[chosen] for name, column in columns.items()}
@@ -153,7 +153,7 @@ def read_rollup(rows: Sequence[Sequence[Any]], window_seconds: int) -> Rollup:
 
 def _read_slice(row: Sequence[Any], window_seconds: int) -> Rollup:
     window, series, origin, answered = (
-        read_array(row[0], ">i8"),
+        read_array(row[0], ">i8") // 1_000_000 + _EPOCH_2000,
         read_array(row[1], ">i4"),
         read_array(row[2], ">i2"),
         read_array(row[3], ">i4"),

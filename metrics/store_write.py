@@ -155,21 +155,22 @@ class WritePath:
 
     def _advance(self, connection: Connection, part: Part) -> None:
         """Move the resume point; the row stays locked until the transaction ends, so a second writer waits here."""
-        new = {
+        values = {
             "source": part.source,
+            "from_segment": part.resume_from.segment,
+            "from_offset": part.resume_from.offset,
             "segment": part.resume_to.segment,
             "offset": part.resume_to.offset,
             "observations": sum(map(len, part.batches)),
         }
-        row = connection.execute(named_query("write.lock_resume_point"), (part.source,)).fetchone()
-        stored = None if row is None else StoredPosition(*row)
-        if (stored or StoredPosition()) != StoredPosition(part.resume_from.segment, part.resume_from.offset):
-            self._catalog.forget()
-            raise ResumePointMismatch(part.source, part.resume_from, stored)
-        if stored is not None:
-            connection.execute(named_query("write.advance_resume_point"), new)
-        elif connection.execute(named_query("write.first_resume_point"), new).fetchone() is None:
-            raise ResumePointMismatch(part.source, part.resume_from, None)
+        if connection.execute(named_query("write.advance_resume_point"), values).rowcount:
+            return
+        at_start = StoredPosition(part.resume_from.segment, part.resume_from.offset) == StoredPosition()
+        if at_start and connection.execute(named_query("write.first_resume_point"), values).fetchone() is not None:
+            return
+        row = connection.execute(named_query("write.resume_point"), (part.source,)).fetchone()
+        self._catalog.forget()
+        raise ResumePointMismatch(part.source, part.resume_from, None if row is None else StoredPosition(*row))
 
     def _prepare(self, batches: Sequence[ObservationBatch]) -> tuple[dict[str, NDArray[Any]], Rollup, WriteResult]:
         filled = [batch for batch in batches if len(batch)]

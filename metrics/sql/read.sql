@@ -2,7 +2,7 @@
 -- Follows "WITH rows AS (…)": the rows in columns, in slices that keep each value far below the server's 1 GB limit.
 SELECT
     window_seconds,
-    array_send(array_agg(extract(epoch FROM window_start)::int8)), array_send(array_agg(series_id)),
+    array_send(array_agg(window_start)), array_send(array_agg(series_id)),
     array_send(array_agg(origin)), array_send(array_agg(answered)), array_send(array_agg(sum_seconds)),
     array_send(array_agg(sum_log)), array_send(array_agg(sum_log_sq)), array_send(array_agg(min_seconds)),
     array_send(array_agg(max_seconds)), array_send(array_agg(good)), array_send(array_agg(slow)),

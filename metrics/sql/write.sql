@@ -1,6 +1,3 @@
--- name: lock_resume_point
-SELECT segment, byte_offset FROM resume_points WHERE source = %s FOR UPDATE
-
 -- name: first_resume_point
 INSERT INTO resume_points (source, segment, byte_offset, observations)
 VALUES (%(source)s, %(segment)s, %(offset)s, %(observations)s)
@@ -10,7 +7,7 @@ RETURNING source
 -- name: advance_resume_point
 UPDATE resume_points
 SET segment = %(segment)s, byte_offset = %(offset)s, observations = observations + %(observations)s, updated_at = now()
-WHERE source = %(source)s
+WHERE source = %(source)s AND segment = %(from_segment)s AND byte_offset = %(from_offset)s
 
 -- name: resume_point
 SELECT segment, byte_offset FROM resume_points WHERE source = %s

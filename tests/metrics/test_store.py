@@ -145,6 +145,23 @@ def test_a_failed_transaction_leaves_nothing(store: Store, make_batch: Any) -> N
     assert fetch(store, "SELECT count(*) FROM observations") == [(0,)]
 
 
+@pytest.mark.parametrize("table", ["series", "checks"])
+def test_numbers_of_a_transaction_that_failed_are_not_remembered(store: Store, make_batch: Any, table: str) -> None:
+    fetch_nothing = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$"
+    with store.connection() as connection:
+        connection.execute(fetch_nothing)
+        connection.execute(
+            f"CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    with pytest.raises(psycopg.errors.RaiseException):
+        store.write([make_batch(10)], "a", START, at(5))
+    with store.connection() as connection:
+        connection.execute(f"DROP TRIGGER refuse ON {table}")
+    store.write([make_batch(10)], "a", START, at(5))
+    assert fetch(store, "SELECT count(*) FROM observations JOIN series USING (series_id)") == [(10,)]
+    assert fetch(store, "SELECT name FROM checks WHERE step = 'step_0' ORDER BY position") == [("total",), ("details",)]
+
+
 def test_an_empty_chunk_only_moves_the_resume_point(store: Store) -> None:
     assert store.write([], "a", START, at(7)).observations == 0
     assert store.write([ObservationBatch((), np.empty(0, dtype=RECORD))], "a", at(7), at(8)).observations == 0

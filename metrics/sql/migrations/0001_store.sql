@@ -306,8 +306,8 @@ BEGIN ATOMIC
         FROM (
             SELECT
                 entry.bucket,
-                (sum(entry.amount) OVER (ORDER BY entry.bucket))::float8 AS ends,
-                (sum(entry.amount) OVER ())::float8 AS total
+                sum(entry.amount::float8) OVER (ORDER BY entry.bucket) AS ends,
+                sum(entry.amount::float8) OVER () AS total
             FROM unnest((state).buckets, (state).counts) AS entry (bucket, amount)
         ) AS running
     ) AS ranks;
@@ -389,15 +389,15 @@ CREATE FUNCTION quantiles(
 ) RETURNS TABLE (q float8, seconds float8) LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     WITH cells AS (
-        SELECT entry.bucket, sum(entry.amount) AS amount
+        SELECT entry.bucket, sum(entry.amount)::float8 AS amount
         FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r,
             unnest(r.buckets, r.bucket_counts) AS entry (bucket, amount)
         GROUP BY entry.bucket
     ), running AS (
         SELECT
             cells.bucket,
-            (sum(cells.amount) OVER (ORDER BY cells.bucket))::float8 AS ends,
-            (sum(cells.amount) OVER ())::float8 AS total
+            sum(cells.amount) OVER (ORDER BY cells.bucket) AS ends,
+            sum(cells.amount) OVER () AS total
         FROM cells
     ), ranks AS (
         SELECT
@@ -515,15 +515,15 @@ CREATE FUNCTION quantile_timeseries(
 ) RETURNS TABLE ("time" timestamptz, q float8, seconds float8) LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     WITH cells AS (
-        SELECT r."time", entry.bucket, sum(entry.amount) AS amount
+        SELECT r."time", entry.bucket, sum(entry.amount)::float8 AS amount
         FROM timeseries_rows(flow_name, step_name, from_time, to_time, bucket, dimension_filter) AS r,
             unnest(r.buckets, r.bucket_counts) AS entry (bucket, amount)
         GROUP BY r."time", entry.bucket
     ), running AS (
         SELECT
             cells."time", cells.bucket,
-            (sum(cells.amount) OVER (PARTITION BY cells."time" ORDER BY cells.bucket))::float8 AS ends,
-            (sum(cells.amount) OVER (PARTITION BY cells."time"))::float8 AS total
+            sum(cells.amount) OVER (PARTITION BY cells."time" ORDER BY cells.bucket) AS ends,
+            sum(cells.amount) OVER (PARTITION BY cells."time") AS total
         FROM cells
     ), ranks AS (
         SELECT
