@@ -35,7 +35,7 @@ from ..alerts.alert import Alert
 from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.names import Label
 from ..metrics.names import Metric as Name
-from ..metrics.observation import ObservationBatch, SeriesKey, Source
+from ..metrics.observation import RECORD, ObservationBatch, SeriesKey, Source
 from ..metrics.rollup import ANSWERED
 from ..metrics.verdict import VERDICT_COUNT, CheckResult, Verdict
 from .exposition_alerts import alert_families
@@ -51,7 +51,7 @@ _UNCOUNTED = {Source.PROBE: "probe", Source.IMPORT: "import", Source.SIMULATED: 
 _UNKNOWN_STEP = "unknown_step"
 _RATIO_WINDOW_SECONDS = 300.0
 _RATIO_PARTS = 10
-_NO_TRACE = b"\0" * 16
+_NO_TRACE = np.void(bytes(16))
 _RESULTS = (CheckResult.PASS, CheckResult.FAIL, CheckResult.UNKNOWN)
 
 
@@ -63,11 +63,11 @@ class _StepFigures:
         self.step = step
         self.bounds = np.array([*duration_bounds(step), np.inf])
         self.buckets = np.zeros(len(self.bounds), dtype=np.int64)
-        self.exemplars: list[Exemplar | None] = [None] * len(self.bounds)
+        self.exemplars = np.zeros(len(self.bounds), dtype=RECORD)  # the last traced observation of each bucket
         self.sum_seconds = 0.0
         self.timely = 0
         self.verdicts = np.zeros(VERDICT_COUNT, dtype=np.int64)
-        self.verdict_exemplars: list[Exemplar | None] = [None] * VERDICT_COUNT
+        self.verdict_exemplars = np.zeros(VERDICT_COUNT, dtype=RECORD)
         self.last_observed_us: int | None = None
         across = [check.name for check in flow.across if check.counted_step == step.name]
         self.checks = {name: np.zeros(len(_RESULTS), dtype=np.int64) for name in (*step.check_names, *across)}
@@ -86,7 +86,7 @@ class _StepFigures:
         self.verdicts += np.bincount(verdict, minlength=VERDICT_COUNT)[:VERDICT_COUNT]
         newest = int(records["observed_at_us"].max())
         self.last_observed_us = newest if self.last_observed_us is None else max(newest, self.last_observed_us)
-        self._remember(self.verdict_exemplars, verdict.astype(np.int64), records, value=False)
+        _remember(self.verdict_exemplars, verdict, records)
         duration = records["duration_seconds"]
         timed = records[_ANSWERED[verdict] & (duration >= 0) & (duration < np.inf)]
         if len(timed):
@@ -95,7 +95,7 @@ class _StepFigures:
             self.buckets += np.bincount(position, minlength=len(self.bounds))
             self.sum_seconds += float(seconds.sum())
             self.timely += int((seconds <= self.step.timeliness.target_seconds).sum())
-            self._remember(self.exemplars, position, timed, value=True)
+            _remember(self.exemplars, position, timed)
 
     def count_checks(self, names: tuple[str, ...], bits: NDArray[np.int64]) -> None:
         """Add the results of checks; ``names`` are those of the bit pairs of ``bits``."""
@@ -103,22 +103,6 @@ class _StepFigures:
             if name in self.checks:
                 results = np.bincount((bits >> np.int64(2 * position)) & 3, minlength=4)
                 self.checks[name] += results[[int(result) for result in _RESULTS]]
-
-    @staticmethod
-    def _remember(
-        exemplars: list[Exemplar | None], position: NDArray[np.int64], records: NDArray[np.void], *, value: bool
-    ) -> None:
-        """Keep the last traced observation of each position as its exemplar."""
-        traced = np.flatnonzero(records["trace_id"] != np.void(_NO_TRACE))
-        last = np.full(len(exemplars), -1)
-        last[position[traced]] = traced  # of several, the last stays
-        for place in np.flatnonzero(last >= 0):
-            record = records[last[place]]
-            labels = {"trace_id": record["trace_id"].tobytes().hex()}
-            if span := int(record["span_id"]):
-                labels["span_id"] = f"{span & 0xFFFF_FFFF_FFFF_FFFF:016x}"
-            seconds = float(record["duration_seconds"]) if value else 1.0
-            exemplars[int(place)] = Exemplar(labels, seconds, int(record["observed_at_us"]) / 1e6)
 
 
 @dataclass(slots=True)
@@ -285,7 +269,7 @@ class Exposition(Collector):
             duration.add_metric(figures.labels, buckets=_buckets(figures), sum_value=figures.sum_seconds)
             timely.add_metric(figures.labels, figures.timely)
             for verdict in Verdict:
-                count, exemplar = int(figures.verdicts[verdict]), figures.verdict_exemplars[verdict]
+                count, exemplar = int(figures.verdicts[verdict]), _exemplar(figures.verdict_exemplars[verdict], 1.0)
                 verdicts.add_metric([*figures.labels, verdict.label], count, exemplar=exemplar)
             for check, results in figures.checks.items():
                 for result, count in zip(_RESULTS, results.tolist(), strict=True):
@@ -343,10 +327,30 @@ def _by_step(
             yield key, records[rows]
 
 
+def _remember(exemplars: NDArray[np.void], position: NDArray[np.integer], records: NDArray[np.void]) -> None:
+    """Keep the last traced observation of each position as its exemplar."""
+    traced = np.flatnonzero(records["trace_id"] != _NO_TRACE)
+    last = np.full(len(exemplars), -1)
+    last[position[traced]] = traced  # of several, the last stays
+    places = np.flatnonzero(last >= 0)
+    exemplars[places] = records[last[places]]
+
+
+def _exemplar(record: np.void, value: float) -> Exemplar | None:
+    """The exemplar that leads to the trace of ``record``, if it has one."""
+    if record["trace_id"] == _NO_TRACE:
+        return None
+    labels = {"trace_id": record["trace_id"].tobytes().hex()}
+    if span := int(record["span_id"]):
+        labels["span_id"] = f"{span & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+    return Exemplar(labels, value, int(record["observed_at_us"]) / 1e6)
+
+
 def _buckets(figures: _StepFigures) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
     rows: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
     running = np.cumsum(figures.buckets).tolist()
-    for bound, count, exemplar in zip(figures.bounds.tolist(), running, figures.exemplars, strict=True):
+    for bound, count, record in zip(figures.bounds.tolist(), running, figures.exemplars, strict=True):
         name = "+Inf" if bound == np.inf else str(bound)
+        exemplar = _exemplar(record, float(record["duration_seconds"]))
         rows.append((name, count) if exemplar is None else (name, count, exemplar))
     return rows
