@@ -53,6 +53,10 @@ class Facts:
         if lead.kind is DeviationKind.SILENT:
             yield Fact(text("Change"), text("{levels} observations a minute", levels=self.say.levels(lead)))
             return
+        quantile = lead.evidence.get("quantile")
+        if lead.kind is DeviationKind.TAIL and quantile is not None:
+            beyond = self.say.figures.share(quantile)
+            yield Fact(text("Very slow"), text("slower than {share} of the answers used to be", share=beyond))
         yield Fact(
             text("Change"),
             text(
@@ -166,6 +170,11 @@ class Facts:
     def _evidence(self, lead: Deviation) -> str:
         text = self.say.translator.text
         statistic, threshold = lead.evidence.get("statistic"), lead.evidence.get("threshold")
+        missing = lead.evidence.get("missing")
+        if missing is not None:
+            return text(
+                "{count} observations that were expected since then did not come", count=self.say.figures.count(missing)
+            )
         if statistic is None or threshold is None:
             return ""
         return text(

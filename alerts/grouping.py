@@ -15,7 +15,11 @@ from ..metrics.deviation import Deviation, DeviationKind, Scope
 from ..metrics.verdict import Verdict
 from .alert import RULER, SOURCE
 
-__all__ = ["Family", "family", "lead_order", "one_cause"]
+__all__ = ["DOMINANT_VERDICT", "Family", "affinity", "family", "lead_order", "one_cause", "provisional"]
+
+
+DOMINANT_VERDICT = "dominant_verdict"
+"""Evidence: the verdict that most of the additional failures have, as its number."""
 
 
 class Family(StrEnum):
@@ -31,10 +35,16 @@ _UNAVAILABLE = frozenset(f"verdict:{verdict.label}" for verdict in (Verdict.ERRO
 
 
 def family(deviation: Deviation) -> Family:
-    """The family of a deviation; late answers are latency, errors and silence are availability."""
+    """The family of a deviation; late answers are latency, errors and silence are availability.
+
+    Failures of no named kind count as what most of them are, if that is known (:data:`DOMINANT_VERDICT`).
+    """
     if deviation.kind in {DeviationKind.SLOWER, DeviationKind.TAIL}:
         return Family.LATENCY
     check = deviation.scope.check
+    dominant = deviation.evidence.get(DOMINANT_VERDICT)
+    if check is None and dominant is not None:
+        check = f"verdict:{Verdict(int(dominant)).label}"
     if check in _LATE:
         return Family.LATENCY
     if deviation.kind is DeviationKind.FAILING and check is not None and check not in _UNAVAILABLE:
@@ -61,6 +71,20 @@ def one_cause(first: Deviation, other: Deviation, tolerance_seconds: float) -> b
     return near and (len(families) == 1 or Family.AVAILABILITY in families)
 
 
+def affinity(first: Deviation, other: Deviation) -> tuple[bool, float]:
+    """Sort key among the alerts that would explain ``other``: the same family first, then the nearest onset."""
+    return family(first) is not family(other), abs(first.started_at - other.started_at)
+
+
+def provisional(deviation: Deviation) -> bool:
+    """Whether a plainer sight of the same cause may follow: a step instead of its flow, everyone instead of some."""
+    scope = deviation.scope
+    if scope.flow == RULER:
+        return False
+    unnamed = deviation.kind is DeviationKind.FAILING and (scope.check is None or scope.check.startswith("verdict:"))
+    return scope.step is None or bool(scope.dimensions) or unnamed or deviation.kind is DeviationKind.TAIL
+
+
 def _overrides(first: Deviation, other: Deviation) -> bool:
     """Whether ``first`` says that a source delivers nothing, which explains any step's silence."""
     return first.scope.flow == RULER and first.scope.step == SOURCE and other.kind is DeviationKind.SILENT
@@ -68,7 +92,7 @@ def _overrides(first: Deviation, other: Deviation) -> bool:
 
 def lead_order(
     deviation: Deviation, steps: Mapping[str, Sequence[str]]
-) -> tuple[bool, bool, int, int, int, float, str]:
+) -> tuple[bool, bool, int, int, int, bool, float, str]:
     """Sort key: the first of one cause is the earliest step, over everyone, by the plainest measure."""
     scope: Scope = deviation.scope
     order = steps.get(scope.flow, ())
@@ -79,6 +103,7 @@ def lead_order(
         position,
         len(scope.dimensions),
         list(DeviationKind).index(deviation.kind),
+        (scope.check or "verdict:").startswith("verdict:"),  # a check says more than the verdict it leads to
         deviation.started_at,
         repr(scope),
     )

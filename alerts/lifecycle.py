@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..metrics.deviation import Deviation, DeviationKind
+from ..metrics.deviation import Deviation, DeviationKind, Scope
 from .alert import (
     ALERTING,
     RULER,
@@ -31,8 +31,8 @@ from .alert import (
     alert_id,
     bounded,
 )
-from .attribution import Attribution
-from .grouping import Family, family, lead_order, one_cause
+from .attribution import Attribution, Concentration
+from .grouping import Family, affinity, family, lead_order, one_cause, provisional
 from .impact import Impact
 
 __all__ = ["REBASED", "Lifecycle", "LifecycleSettings", "UnknownAlertError", "severity"]
@@ -51,7 +51,9 @@ class LifecycleSettings:
     """Times in seconds; the defaults suit windows of one minute.
 
     Attributes:
-        pending_seconds: How long an alert waits for other scopes of its cause before it fires.
+        pending_seconds: How long every alert waits before it fires.
+        settle_seconds: How long an alert waits at least whose lead is not yet the plainest sight of its
+            cause (a sub-population, a whole flow, failures of unknown kind) while better ones may come.
         group_seconds: How far apart two estimated starts may be and still be one cause.
         reopen_seconds: A deviation this soon after the alert was resolved reopens it.
         remind_seconds: A firing alert nobody acknowledged is said again after this; 0 = never.
@@ -59,7 +61,8 @@ class LifecycleSettings:
             told (a log-ratio against a log-ratio).
     """
 
-    pending_seconds: float = 60.0
+    pending_seconds: float = 0.0
+    settle_seconds: float = 60.0
     group_seconds: float = 900.0
     reopen_seconds: float = 1800.0
     remind_seconds: float = 86400.0
@@ -165,10 +168,10 @@ class Lifecycle:
             self._update(*known, deviation, now)
             return
         group = self._settings.group_seconds
-        for alert in self._in_order():
-            if alert.is_open and one_cause(alert.lead, deviation, group):
-                self._join(alert, deviation, now)
-                return
+        explaining = [alert for alert in self._in_order() if alert.is_open and one_cause(alert.lead, deviation, group)]
+        if explaining:
+            self._join(min(explaining, key=lambda alert: affinity(alert.lead, deviation)), deviation, now)
+            return
         for alert in self._in_order():
             if self._may_reopen(alert, deviation, now):
                 self._reopen(alert, deviation, now)
@@ -199,6 +202,8 @@ class Lifecycle:
     def _update(self, alert: Alert, position: int, deviation: Deviation, now: float) -> None:
         member = alert.members[position]
         returned = member.recovered_at is not None
+        if deviation == member.deviation and not returned:
+            return
         severity_now = _worse(alert.severity, self._severity_of(deviation))
         escalated = severity_now is not alert.severity
         updated = replace(member, deviation=deviation, recovered_at=None)
@@ -272,6 +277,7 @@ class Lifecycle:
                 replace(member, recovered_at=now) if ended else member
                 for member, ended in zip(alert.members, over, strict=True)
             )
+            members = _with_narrower(alert, members, now)
             alert = replace(alert, members=members, updated_at=now)  # noqa: PLW2901
             if recovery.evidence.get(REBASED):
                 self._rebased.add(alert.id)
@@ -290,13 +296,17 @@ class Lifecycle:
             return
         alert = self._mute(alert, now)
         if alert.state is AlertState.PENDING:
-            if now - alert.opened_at >= self._settings.pending_seconds:
+            if now - alert.opened_at >= self._wait(alert):
                 self._record(replace(alert, state=AlertState.FIRING, fired_at=now), TransitionKind.FIRED, now)
             return
         said = alert.reminded_at or alert.fired_at or now
         due = 0 < self._settings.remind_seconds <= now - said
         if due and alert.acknowledged_at is None and alert.muted_by is None:
             self._record(replace(alert, reminded_at=now), TransitionKind.REMINDED, now)
+
+    def _wait(self, alert: Alert) -> float:
+        settle = self._settings.settle_seconds if provisional(alert.lead) else 0.0
+        return max(self._settings.pending_seconds, settle)
 
     def _mute(self, alert: Alert, now: float) -> Alert:
         silence = next((each for each in self._silences if each.matches(alert, now)), None)
@@ -339,6 +349,27 @@ def describe(deviation: Deviation) -> str:
     where = ",".join(f"{name}={value}" for name, value in scope.dimensions)
     parts = [part for part in (scope.flow if scope.flow != RULER else "", scope.step, scope.check) if part]
     return f"{deviation.kind.value} {'/'.join(parts)}{{{where}}}"
+
+
+def _with_narrower(alert: Alert, members: tuple[Member, ...], now: float) -> tuple[Member, ...]:
+    """When the lead is over, so are the sub-populations in it, unless the change was found to be theirs.
+
+    Sub-populations have less traffic, so their own tests take longer to see the same recovery.
+    """
+    lead = members[0]
+    concentrated = alert.attribution is not None and alert.attribution.concentration is Concentration.SOME
+    if lead.recovered_at is None or concentrated:
+        return members
+    return tuple(
+        replace(member, recovered_at=now)
+        if member.recovered_at is None and _narrower(lead.deviation.scope, member.deviation.scope)
+        else member
+        for member in members
+    )
+
+
+def _narrower(whole: Scope, part: Scope) -> bool:
+    return whole.flow == part.flow and whole.step in {None, part.step} and set(whole.dimensions) < set(part.dimensions)
 
 
 def _same(first: Deviation, other: Deviation) -> bool:

@@ -180,7 +180,7 @@ def _scope(deviation: Deviation) -> ScopePayload:
 
 def _change(deviation: Deviation) -> ChangePayload:
     unit: Unit = "seconds"
-    if deviation.kind in {DeviationKind.FAILING, DeviationKind.IMPROVING}:
+    if deviation.kind in {DeviationKind.FAILING, DeviationKind.IMPROVING, DeviationKind.TAIL}:
         unit = "ratio"
     elif deviation.kind in {DeviationKind.SILENT, DeviationKind.VOLUME}:
         unit = "per_minute"

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from ..metrics.deviation import Deviation, DeviationKind, Scope
 from ..metrics.translation import Translator
+from ..metrics.verdict import Verdict
 from .alert import RULER, SOURCE, Alert, AlertState, Resolution, Severity
 from .attribution import Attribution, Concentration
 from .figures import Figures
-from .titles import Titles
+from .grouping import DOMINANT_VERDICT
+from .titles import Titles, verdict_words
 
 __all__ = ["Sentences", "pairs"]
 
@@ -50,7 +52,7 @@ class Sentences:
         figures = self.by_how_much(alert.lead)
         if figures:
             sentence = self.translator.text("{sentence}: {figures}", sentence=sentence, figures=figures)
-        worst = self.worst(alert.attribution)
+        worst = self.worst(alert.attribution, alert.scope)
         return self.translator.text("{sentence}; {more}", sentence=sentence, more=worst) if worst else sentence
 
     def headline(self, alert: Alert) -> str:
@@ -94,15 +96,15 @@ class Sentences:
                 )
             return text("The evaluation is late: nothing after {since} has been judged yet", since=since)
         flow, at = self.titles.flow(scope, self.translator.language), self._at(scope)
-        what = self.titles.check(scope, self.translator)
+        what = self._failure(deviation)
         match kind:
             case DeviationKind.SLOWER:
                 return text("{flow} got slower{at} since {since}", flow=flow, at=at, since=since)
             case DeviationKind.TAIL:
-                return text("The slowest answers of {flow} got slower{at} since {since}", flow=flow, at=at, since=since)
-            case DeviationKind.FAILING if scope.check is None:
+                return text("{flow} has more very slow answers{at} since {since}", flow=flow, at=at, since=since)
+            case DeviationKind.FAILING if not what:
                 return text("{flow} fails more often{at} since {since}", flow=flow, at=at, since=since)
-            case DeviationKind.FAILING if scope.check.startswith("verdict:"):
+            case DeviationKind.FAILING if scope.check is None or scope.check.startswith("verdict:"):
                 return text("{flow} gives more {what}{at} since {since}", flow=flow, what=what, at=at, since=since)
             case DeviationKind.FAILING:
                 return text(
@@ -165,24 +167,31 @@ class Sentences:
             return text("no data")
         kind = {
             DeviationKind.SLOWER: text("slower"),
-            DeviationKind.TAIL: text("slowest answers slower"),
+            DeviationKind.TAIL: text("more very slow answers"),
             DeviationKind.FASTER: text("faster"),
             DeviationKind.IMPROVING: text("fewer failures"),
             DeviationKind.VOLUME: text("volume"),
             DeviationKind.MIX: text("mix"),
             DeviationKind.CREEP: text("creeping slower"),
             DeviationKind.RECOVERED: text("back to normal"),
-        }.get(deviation.kind) or self._failing(scope)
+        }.get(deviation.kind) or self._failing(deviation)
         return text("{kind}, {change}", kind=kind, change=self.figures.change(deviation.effect))
 
-    def _failing(self, scope: Scope) -> str:
+    def _failing(self, deviation: Deviation) -> str:
         text = self.translator.text
-        what = self.titles.check(scope, self.translator)
-        if scope.check is None:
+        what = self._failure(deviation)
+        if not what:
             return text("more failures")
-        if scope.check.startswith("verdict:"):
+        if deviation.scope.check is None or deviation.scope.check.startswith("verdict:"):
             return text("more {what}", what=what)
         return text("check {what} fails more often", what=what)
+
+    def _failure(self, deviation: Deviation) -> str:
+        """What fails, in words: the check, the verdict, or what most of the additional failures are."""
+        dominant = deviation.evidence.get(DOMINANT_VERDICT)
+        if deviation.scope.check is None and dominant is not None:
+            return verdict_words(Verdict(int(dominant)).label, self.translator)
+        return self.titles.check(deviation.scope, self.translator)
 
     def by_how_much(self, deviation: Deviation) -> str:
         """Levels before and after, the change with its interval, and from how many observations."""
@@ -205,20 +214,22 @@ class Sentences:
 
     def levels(self, deviation: Deviation) -> str:
         """Before and after in their own unit."""
-        if deviation.kind in {DeviationKind.FAILING, DeviationKind.IMPROVING}:
+        if deviation.kind in {DeviationKind.FAILING, DeviationKind.IMPROVING, DeviationKind.TAIL}:
             return self.figures.rates(deviation.before, deviation.after)
         if deviation.kind in {DeviationKind.SILENT, DeviationKind.VOLUME}:
             return self.figures.per_minute(deviation.before, deviation.after)
         return self.figures.durations(deviation.before, deviation.after)
 
-    def worst(self, attribution: Attribution | None) -> str:
-        """Who is hit, in half a sentence; empty when it is not known."""
+    def worst(self, attribution: Attribution | None, scope: Scope) -> str:
+        """Who is hit, in half a sentence; empty when it is not known, or is what the scope says already."""
         text = self.translator.text
         if attribution is None or attribution.concentration is Concentration.UNKNOWN:
             return ""
         if attribution.concentration is Concentration.EVERYONE or not attribution.contributions:
-            return text("everyone alike")
+            return "" if scope.dimensions else text("everyone alike")
         first = attribution.contributions[0]
+        if set(first.dimensions) <= set(scope.dimensions):
+            return text("{share} of the change of the whole step", share=self.figures.share(first.share))
         return text(
             "worst: {dimensions} ({change}, {share} of the change)",
             dimensions=pairs(first.dimensions),

@@ -19,6 +19,7 @@ class FlowTitles:
     steps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     checks: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)  # by (step, check)
     owner: str = ""
+    owners: Mapping[str, str] = field(default_factory=dict)  # of steps, where they differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Titles:
         return _title(known.steps.get(scope.step, {}), language, scope.step) if known else scope.step
 
     def check(self, scope: Scope, translator: Translator) -> str:
-        """What fails: the check's title, or the verdict in words."""
+        """What fails: the check's title, or the verdict in words; empty when neither is named."""
         name = scope.check or ""
         if name.startswith("verdict:"):
             return verdict_words(name.removeprefix("verdict:"), translator)
@@ -50,7 +51,7 @@ class Titles:
     def owner(self, scope: Scope) -> str:
         """Who owns the flow; empty when nobody is named."""
         known = self.flows.get(scope.flow)
-        return known.owner if known else ""
+        return known.owners.get(scope.step or "", known.owner) if known else ""
 
 
 def verdict_words(verdict: str, translator: Translator) -> str:

@@ -7,13 +7,14 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
 from cxgauge.alerts.alert import Alert
@@ -24,6 +25,11 @@ from cxgauge.alerts.lifecycle import Lifecycle, LifecycleSettings
 from cxgauge.alerts.message import Event, Link, Message, compose
 from cxgauge.alerts.titles import FlowTitles, Titles
 from cxgauge.metrics.deviation import Deviation, DeviationKind, Scope
+from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
+from cxgauge.metrics.store import Store, StoreSettings
+from cxgauge.metrics.store_connection import DatabaseSettings
+from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.verdict import Verdict
 
 NOW = 1_767_235_500.0  # 2026-01-01T02:45:00Z, 10:45 in Shanghai
 BEGAN = NOW - 180
@@ -90,10 +96,8 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 @pytest.fixture
 def attribution() -> Attribution:
-    share = {"share": 0.81, "share_low": 0.7, "share_high": 0.92}
-    worst = Contribution(
-        (("app_version", "8.2.0"),), math.log(1.35), math.log(1.30), math.log(1.40), **share, observations=900
-    )
+    effect = (math.log(1.35), math.log(1.30), math.log(1.40))
+    worst = Contribution((("app_version", "8.2.0"),), *effect, 0.81, 0.7, 0.92, 900)
     return Attribution(Concentration.SOME, 0.174, 0.15, 0.024, (worst,))
 
 
@@ -107,7 +111,7 @@ def fired(steps: dict[str, tuple[str, ...]]) -> Callable[..., Alert]:
     """The first alert that some deviations make, fired at once."""
 
     def fire(*deviations: Deviation, now: float = NOW) -> Alert:
-        lifecycle = Lifecycle(LifecycleSettings(pending_seconds=0), steps)
+        lifecycle = Lifecycle(LifecycleSettings(settle_seconds=0), steps)
         lifecycle.apply(deviations, now)
         return next(iter(lifecycle.alerts.values()))
 
@@ -198,3 +202,90 @@ def message(deviation: MakeDeviation, fired: Callable[..., Alert], attribution: 
     alert = replace(fired(deviation()), attribution=attribution)
     zone = Figures("en", ZoneInfo("Asia/Shanghai"))
     return compose(alert, Event.FIRING, titles, zone, NOW, (Link("Report", "https://cx.example/reports/bill_inquiry"),))
+
+
+# --- A store with a past, for tests of the evaluation ------------------------------------------------
+
+
+def simulated_batch(
+    start: float,
+    end: float,
+    rng: np.random.Generator,
+    *,
+    a_minute: int = 100,
+    slow: float = 1.0,
+    slow_version: float = 1.0,
+    failing: float = 0.001,
+    flow: str = "bill_inquiry",
+) -> ObservationBatch:
+    """Observations of two steps in two versions and two channels; ``slow`` is a factor on ``total``,
+    ``slow_version`` on ``total`` in version 8.2.0, ``failing`` the share of ``details`` without details."""
+    keys = [
+        SeriesKey(flow, step, (("app_version", version), ("channel", channel)), ("details_present",))
+        for step in ("total", "details")
+        for version in ("8.1.0", "8.2.0")
+        for channel in ("app", "web")
+    ]
+    size = int((end - start) / 60 * a_minute)
+    records = np.zeros(size, dtype=RECORD)
+    records["observed_at_us"] = np.sort(start + rng.random(size) * (end - start)) * 1e6
+    records["series"] = rng.integers(0, len(keys), size)
+    duration = np.exp(rng.normal(0.0, 0.4, size))
+    total = records["series"] < 4
+    duration[total] *= slow
+    duration[total & (records["series"] % 4 >= 2)] *= slow_version
+    records["duration_seconds"] = duration
+    bad = (rng.random(size) < failing) & ~total
+    records["verdict"] = np.where(bad, Verdict.INCOMPLETE, Verdict.GOOD)
+    records["checks"] = np.where(bad, 2, 1)
+    for name in ("customer", "flow_instance"):
+        records[name] = rng.integers(1, 255, (size, 16), dtype=np.uint8).view("V16").ravel()
+    return ObservationBatch(tuple(keys), records)
+
+
+@dataclass
+class Bank:
+    """A store at the fake clock's time, written to as a collector would."""
+
+    store: Store
+    now: float
+    rng: np.random.Generator
+    point: StoredPosition = field(default_factory=StoredPosition)
+
+    def write(self, minutes: float, **what: Any) -> None:
+        """Let ``minutes`` pass and write what came in."""
+        start, self.now = self.now, self.now + 60 * minutes
+        point = StoredPosition(1, self.point.offset + 1)
+        self.store.write([simulated_batch(start, self.now, self.rng, **what)], "gateway", self.point, point)
+        self.point = point
+        with self.store.connection() as connection:  # the writer's own clock is real time
+            connection.execute("UPDATE resume_points SET updated_at = to_timestamp(%s)", [self.now])
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query gives."""
+        with self.store.connection() as connection:
+            return connection.execute(query).fetchall()
+
+
+@contextmanager
+def _bank(dsn: str) -> Iterator[Bank]:
+    start = 1_767_225_600.0 - 6 * 3600
+    with Store(StoreSettings(DatabaseSettings(dsn, connections_limit=4))) as store:
+        store.migrate()
+        found = Bank(store, start, np.random.default_rng(1))
+        found.write(360)
+        yield found
+
+
+@pytest.fixture
+def bank(embedded_dsn: str) -> Iterator[Bank]:
+    """A bank with six hours of past, up to 2026-01-01T00:00:00Z."""
+    with _bank(embedded_dsn) as found:
+        yield found
+
+
+@pytest.fixture
+def any_bank(database_dsn: str) -> Iterator[Bank]:
+    """The same, once on each kind of server."""
+    with _bank(database_dsn) as found:
+        yield found

@@ -19,9 +19,11 @@ from cxgauge.alerts.alert import (
     alert_from_json,
     to_json,
 )
+from cxgauge.alerts.attribution import Attribution, Concentration
 from cxgauge.alerts.lifecycle import REBASED, Lifecycle, LifecycleSettings, UnknownAlertError
 from cxgauge.alerts.message import Event, event_of, events
 from cxgauge.metrics.deviation import Deviation, DeviationKind, Scope
+from cxgauge.metrics.verdict import Verdict
 
 MakeDeviation = Callable[..., Deviation]
 NOW = 1_767_235_500.0
@@ -155,6 +157,40 @@ def test_a_recovery_without_a_kind_ends_all_kinds_of_its_scope_and_no_other(devi
         member.deviation.kind.value: member.recovered_at for member in only(lifecycle).members if member.recovered_at
     }
     assert over == {"slower": NOW + 60, "tail": NOW + 60}
+
+
+@pytest.mark.parametrize(
+    ("concentration", "over"), [(Concentration.EVERYONE, True), (None, True), (Concentration.SOME, False)]
+)
+def test_sub_populations_end_with_the_whole_unless_the_change_is_theirs(
+    deviation: MakeDeviation, concentration: Concentration | None, over: bool
+) -> None:
+    lifecycle = new()
+    lifecycle.apply([deviation(), deviation(dimensions=[("region", "north")])], NOW)
+    found = None if concentration is None else Attribution(concentration, 0.1, 0.1, 0.0)
+    lifecycle.attach(only(lifecycle).id, found, None)
+    lifecycle.apply([recovery(deviation())], NOW + 60)
+    assert only(lifecycle).is_open is not over
+
+
+def test_a_provisional_lead_waits_for_a_plainer_one(deviation: MakeDeviation) -> None:
+    lifecycle = new(settle_seconds=60.0)
+    assert kinds(lifecycle.apply([deviation(step=None)], NOW)) == ["opened"]
+    assert kinds(lifecycle.apply([deviation()], NOW + 30)) == ["joined", "fired"]
+    assert only(lifecycle).lead.scope.step == "total"
+
+
+def test_unnamed_failures_count_as_what_most_of_them_are(deviation: MakeDeviation) -> None:
+    lifecycle = new()
+    lifecycle.apply([deviation()], NOW)
+    wrong = {"dominant_verdict": float(Verdict.WRONG)}
+    lifecycle.apply([deviation("failing", step="details", evidence=wrong)], NOW)
+    assert len(lifecycle.alerts) == 2
+    lifecycle.apply([deviation("failing", step=None, evidence=wrong)], NOW)
+    assert {alert.lead.kind.value: len(alert.members) for alert in lifecycle.alerts.values()} == {
+        "slower": 1,
+        "failing": 2,
+    }
 
 
 def test_a_rebased_level_is_accepted_by_nobody(deviation: MakeDeviation) -> None:

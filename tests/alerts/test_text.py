@@ -19,17 +19,27 @@ NOW = 1_767_235_500.0
 MakeDeviation = Callable[..., Deviation]
 Fire = Callable[..., Alert]
 
+SURE = {"statistic": 14.2, "threshold": 8.1}
+NOTHING: dict[str, Any] = {"kind": "silent", "before": 52.0, "after": 0.0, "observations": 0, "ratio": 1e-6}
 RARE: dict[str, Any] = {"kind": "failing", "step": "details", "before": 0.001, "after": 0.0031, "ratio": 3.1}
 GATEWAY: dict[str, Any] = {"kind": "silent", "flow": "", "step": "source", "dimensions": [("name", "gateway-1")]}
 CASES: dict[str, dict[str, Any]] = {
     "slower": {},
     "slower_for_some": {"dimensions": [("region", "north")]},
     "slower_flow": {"step": None},
-    "tail": {"kind": "tail", "before": 2.4, "after": 4.9, "ratio": 2.04},
+    "tail": {"kind": "tail", "before": 0.05, "after": 0.091, "ratio": 1.82, "evidence": {**SURE, "quantile": 0.95}},
     "failing_verdict": {**RARE, "check": "verdict:incomplete"},
     "failing_check": {**RARE, "check": "details_present"},
     "failing": {"kind": "failing", "before": 0.01, "after": 0.015, "ratio": 1.5},
-    "silent": {"kind": "silent", "before": 52.0, "after": 0.0, "observations": 0, "ratio": 1e-6},
+    "failing_mostly": {**RARE, "evidence": {**SURE, "dominant_verdict": 4.0}},
+    "silent": {
+        "kind": "silent",
+        "before": 52.0,
+        "after": 0.0,
+        "observations": 0,
+        "ratio": 1e-6,
+        "evidence": {"missing": 57.0},
+    },
     "source_silent": {**GATEWAY, "before": 52.0, "after": 0.0, "evidence": {}},
     "evaluation_late": {"kind": "silent", "flow": "", "step": "evaluation", "evidence": {}},
 }
@@ -134,6 +144,17 @@ def test_who_is_hit_when_nobody_stands_out(
 ) -> None:
     alert = replace(full, attribution=Attribution(concentration, 0.17, 0.17, 0.0))
     assert alert_text(alert, titles, figures, NOW).short.endswith({"en": en, "zh": zh}[figures.language])
+
+
+def test_an_alert_about_some_says_how_much_of_the_whole_they_are(
+    deviation: MakeDeviation, fired: Fire, attribution: Attribution, titles: Titles, figures: Figures
+) -> None:
+    alert = replace(fired(deviation(dimensions=[("app_version", "8.2.0")])), attribution=attribution)
+    end = {"en": "; 81 % of the change of the whole step", "zh": "；占整个环节变化的 81%"}
+    assert alert_text(alert, titles, figures, NOW).short.endswith(end[figures.language])
+    alike = replace(alert, attribution=Attribution(Concentration.EVERYONE, 0.17, 0.17, 0.0))
+    end = {"en": "3,412 observations", "zh": "依据 3,412 次观测"}
+    assert alert_text(alike, titles, figures, NOW).short.endswith(end[figures.language])
 
 
 @pytest.mark.parametrize("kind", DeviationKind)
