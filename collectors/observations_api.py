@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -226,7 +227,7 @@ def _reason(error: ValidationError) -> str:
 
 
 def observation_routes(receiver: Receiver) -> list[Route]:
-    """The endpoint, and its description at ``/v1/openapi.json``."""
+    """The endpoint, its description at ``/v1/openapi.json``, and the beacon for web pages at ``/cxgauge.js``."""
 
     async def post(request: Request) -> Response:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -252,7 +253,16 @@ def observation_routes(receiver: Receiver) -> list[Route]:
     async def describe(_request: Request) -> Response:
         return JSONResponse(openapi())
 
-    return [Route("/v1/observations", post, methods=["POST"]), Route("/v1/openapi.json", describe, methods=["GET"])]
+    async def beacon(_request: Request) -> Response:
+        headers = {"Cache-Control": "public, max-age=3600", "Cross-Origin-Resource-Policy": "cross-origin"}
+        return Response(script, headers=headers, media_type="text/javascript")
+
+    script = files(__package__).joinpath("beacon/cxgauge.js").read_text(encoding="utf-8")
+    return [
+        Route("/v1/observations", post, methods=["POST"]),
+        Route("/v1/openapi.json", describe, methods=["GET"]),
+        Route("/cxgauge.js", beacon, methods=["GET"]),
+    ]
 
 
 def _reply(mapped: Mapped, refused: list[tuple[int, str]]) -> Response:
