@@ -22,7 +22,7 @@ from ..metrics.observation import Source
 from ..metrics.verdict import CheckResult, Verdict
 from .customer_token import CustomerTokens, flow_instance_id
 from .recorder_buffer import Buffer, DropReason, Drops
-from .recorder_configuration import opener, recorder_options
+from .recorder_configuration import across_opener, opener, recorder_options
 from .recorder_current_span import current_span_reader
 from .recorder_encoding import Encoder, Measured
 from .recorder_exceptions import ExceptionVerdicts
@@ -53,6 +53,8 @@ class Recorder:
         judge_later: Judge checks on the flush thread instead of in ``step.answer``. The answer is then kept until the
             next flush, and must not be changed meanwhile.
         spans: Make every step an OpenTelemetry span of its own, child of the current one.
+        across: File in which checks between steps keep what waits for its other side; shared by all processes of the
+            machine, receivers included. Needs ``tokens``. None leaves these checks out.
         timeout_exceptions: Further exceptions that mean ``timeout``: types or qualified names.
         clock: Seconds since 1970; for tests.
         timer: Monotonic nanoseconds; for tests.
@@ -69,6 +71,7 @@ class Recorder:
         exit_timeout_seconds: float = 2.0,
         judge_later: bool = False,
         spans: bool = False,
+        across: str | os.PathLike[str] | None = None,
         timeout_exceptions: Iterable[type[BaseException] | str] = (),
         clock: Callable[[], float] = time.time,
         timer: Callable[[], int] = time.perf_counter_ns,
@@ -80,7 +83,7 @@ class Recorder:
         self._tokens = tokens
         exceptions = ExceptionVerdicts(timeout_exceptions)
         self._problem: str | None = None
-        self._encoder = Encoder(self._drops, tokens, exceptions)
+        self._encoder = Encoder(self._drops, tokens, exceptions, across_opener(flows or {}, across))
         self._sink = SpoolSink(self._open, self._encoder, self._drops, clock, timer)
         self._buffer = Buffer(
             self._sink,
@@ -90,6 +93,8 @@ class Recorder:
             exit_timeout_seconds=exit_timeout_seconds,
         )
         self._settings = Settings(self._buffer, clock, timer, judge_later, exceptions)
+        if across is not None and tokens is not None:
+            self._settings.value_key = tokens.current
         self._join_opentelemetry()
         if spans:
             from .recorder_spans import SpanStep

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,13 @@ from ..metrics.judge import Judgement, judge, judge_results
 from ..metrics.observation import RECORD, ObservationBatch, SeriesKey, Source
 from ..metrics.verdict import CheckResult, Verdict
 from .customer_token import CustomerTokens
+from .recorder_across import AcrossResults
 from .recorder_buffer import DropReason, Drops
 from .recorder_exceptions import ExceptionVerdicts
 from .recorder_flow import Flow, FlowRecord, Step, StepPlan
+
+if TYPE_CHECKING:
+    from .across import AcrossJudge
 
 __all__ = ["Encoder", "Measured", "judge_step"]
 
@@ -62,12 +66,24 @@ class Encoder:
         drops: Where entries that cannot be used are counted.
         tokens: Makes customer tokens; None leaves customers out.
         exceptions: Which verdict an exception means.
+        open_across: Opens what judges checks between steps; None leaves them out.
     """
 
-    def __init__(self, drops: Drops, tokens: CustomerTokens | None, exceptions: ExceptionVerdicts) -> None:
+    def __init__(
+        self,
+        drops: Drops,
+        tokens: CustomerTokens | None,
+        exceptions: ExceptionVerdicts,
+        open_across: Callable[[], AcrossJudge] | None = None,
+    ) -> None:
         self._drops = drops
         self._tokens = tokens
         self._exceptions = exceptions
+        self._across = AcrossResults(open_across, drops)
+
+    def forked(self) -> None:
+        """Forget, in a forked child, what belongs to the parent."""
+        self._across.forked()
 
     def encode(self, entries: Iterable[Any], timer_offset_ns: int) -> ObservationBatch:
         """Work out verdicts, tokens and series.
@@ -88,12 +104,16 @@ class Encoder:
             except Exception:
                 self._drops.add(DropReason.INTERNAL_ERROR)
                 _LOGGER.debug("an observation could not be encoded", exc_info=True)
+        self._across.settle()
         return rows.batch()
 
     def _step(self, rows: _Rows, step: Step, offset: int) -> None:
         flow = step.flow
         duration = (step.ended - step.started) / 1e9
-        judgement = judge_step(step, self._exceptions, (step.ended + offset) / 1e9)
+        at = (step.ended + offset) / 1e9
+        judgement = judge_step(step, self._exceptions, at)
+        if step.said is not None and step.said.sides and step.raised is None:
+            judgement = self._across.overlay(judgement, step, at)
         record = _record(flow)
         record.passed.append(step.plan.name)
         record.ended = step.ended
@@ -172,6 +192,8 @@ def judge_step(step: Step, exceptions: ExceptionVerdicts, at: float) -> Judgemen
     judged = said.judged
     if judged is None:
         judged = said.judged = judge(spec, duration, said.unjudged, at)
+        if said.unjudged is not None and step.plan.across:
+            said.sides = step.sides_of(said.unjudged)
         said.unjudged = None
     if said.results:
         results = {one.name: one.result for one in judged.outcomes if one.result is not CheckResult.NOT_EVALUATED}
@@ -186,7 +208,7 @@ def _series(flow: Flow, plan: StepPlan) -> SeriesKey:
         if record.values is None:
             given = {name: str(value) for name, value in flow.dimensions.items()}
             record.values = flow.plan.spec.dimension_values(given)
-        key = SeriesKey(flow.plan.name, plan.name, record.values, plan.spec.check_names)
+        key = SeriesKey(flow.plan.name, plan.name, record.values, plan.check_names)
         record.series[plan.name] = key
     return key
 

@@ -17,6 +17,7 @@ from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.judge import Judgement, judge
 from ..metrics.observation import SeriesKey
 from ..metrics.verdict import CheckResult, Verdict
+from .customer_token import CustomerKey
 from .recorder_buffer import Buffer, DropReason
 from .recorder_exceptions import ExceptionVerdicts
 
@@ -33,11 +34,17 @@ class _UnfinishedError(BaseException):
 class StepPlan:
     """A step as the recorder uses it."""
 
-    __slots__ = ("name", "required_next", "spec")
+    __slots__ = ("across", "check_names", "name", "required_next", "spec")
 
     def __init__(self, flow: FlowSpec, spec: StepSpec) -> None:
         self.name = spec.name
         self.spec = spec
+        self.check_names = spec.check_names
+        self.across = bool(flow.across_of(spec.name))
+        if self.across:  # checks between steps come after the step's own
+            from .span_shape import checks_of
+
+            self.check_names = checks_of(flow, spec)[0]
         following = (flow.step(name) for name in flow.following(spec.name))
         self.required_next = next((step.name for step in following if not step.optional), None)
 
@@ -89,7 +96,7 @@ os.register_at_fork(after_in_child=INSTANCE_NUMBERS.renew)
 class Settings:
     """What a recorder's flows and steps share."""
 
-    __slots__ = ("buffer", "clock", "current_span", "exceptions", "judge_later", "step_class", "timer")
+    __slots__ = ("buffer", "clock", "current_span", "exceptions", "judge_later", "step_class", "timer", "value_key")
 
     def __init__(
         self,
@@ -104,6 +111,7 @@ class Settings:
         self.timer = timer
         self.judge_later = judge_later
         self.exceptions = exceptions
+        self.value_key: CustomerKey | None = None  # for checks between steps; None leaves them out
         self.current_span: Callable[[], Any] | None = None
         self.step_class: type[Step] = Step
 
@@ -235,7 +243,7 @@ class Flow:
 class Said:
     """What the host said of a passage beyond its times."""
 
-    __slots__ = ("at", "judged", "results", "unjudged", "worst")
+    __slots__ = ("at", "judged", "results", "sides", "unjudged", "worst")
 
     def __init__(self) -> None:
         self.at = 0  # when the answer was handed over; 0 = not at all
@@ -243,6 +251,7 @@ class Said:
         self.unjudged: Any = None
         self.worst = Verdict.GOOD
         self.results: dict[str, CheckResult] = {}
+        self.sides: dict[tuple[str, Any], tuple[bytes, ...]] = {}  # keyed tokens of values that other steps show too
 
 
 class Step:
@@ -307,10 +316,22 @@ class Step:
             spec, settings = self.plan.spec, self.flow.settings
             if settings.judge_later:
                 said.unjudged = answer
-            elif spec.checks:
+                return
+            if spec.checks:
                 said.judged = judge(spec, (at - self.started) / _NANOSECONDS, answer, settings.clock())
+            if self.plan.across:
+                said.sides = self.sides_of(answer)
         except Exception:
             self.flow.settings.fail()
+
+    def sides_of(self, answer: object) -> dict[tuple[str, Any], tuple[bytes, ...]]:
+        """Keyed tokens of what the answer shows for checks between steps."""
+        flow, key = self.flow, self.flow.settings.value_key
+        if key is None:
+            return {}
+        from .across import tokens_of_answer
+
+        return tokens_of_answer(flow.plan.spec, self.plan.name, flow.id, answer, key)
 
     def verdict(self, verdict: Verdict | str) -> None:
         """Say what is known without an exception, such as ``"error"`` for a status code; the worst verdict wins."""

@@ -24,6 +24,9 @@ class Encodes(Protocol):
     def encode(self, entries: list[Any], timer_offset_ns: int, /) -> ObservationBatch:
         """A batch of ``entries``; ``timer_offset_ns`` turns the recorder's timer into nanoseconds since 1970."""
 
+    def forked(self) -> None:
+        """Forget, in a forked child, what belongs to the parent."""
+
 
 class SpoolSink:
     """Encodes entries and appends them to a source of its own, opened with the first of them.
@@ -57,6 +60,7 @@ class SpoolSink:
         self._writer: SpoolWriter | None = None
         self._refused: ObservationBatch | None = None
         self._open_again_at = float("-inf")
+        self._encoder.forked()
 
     def ready(self) -> str | None:
         """Open the source if need be, and try again what was refused."""

@@ -29,7 +29,7 @@ from ..metrics.observation import RECORD, ObservationBatch, SeriesKey
 from ..metrics.verdict import Verdict
 from .otlp_schema import SpanStatus
 from .recorder_buffer import Buffer, DropReason, Drops
-from .recorder_configuration import opener, recorder_options
+from .recorder_configuration import opener, span_processor_options
 from .recorder_propagation import token_of
 from .recorder_sink import SpoolSink
 from .span_shape import PerSpan, Shape, Shapes, ShapeSettings
@@ -97,10 +97,7 @@ class CxgaugeSpanProcessor(SpanProcessor):
             options: As for the constructor; they win over the file.
         """
         try:
-            given = recorder_options(Path(path))
-            tokens = given.pop("tokens")
-            given["settings"] = ShapeSettings(tokens=tokens)
-            return cls(**{**given, **options})
+            return cls(**{**span_processor_options(Path(path)), **options})
         except Exception as error:
             _LOGGER.warning("cxgauge records no spans: %s", error)
             return cls(flows={}, spool=os.devnull)
@@ -146,6 +143,9 @@ class _SpanEncoder:
         self._per_span = PerSpan(settings)
         self._drops = drops
         self._known: dict[tuple[Any, ...], Shape] = {}
+
+    def forked(self) -> None:
+        """Nothing here belongs to a process."""
 
     def encode(self, entries: Sequence[Any], timer_offset_ns: int, /) -> ObservationBatch:
         """A batch of the spans that are steps; spans carry wall time, so that no offset is needed."""
