@@ -104,6 +104,9 @@ def evidence_limit(threshold: Floats, information: Floats, settings: DetectionSe
     A weak shift needs twice the windows of a spike; a strong one, which windows back at the old
     level contradict at once, may be reported one window after a spike would have ended.
     """
-    strong = np.clip((information - 0.5) / 2.5, 0.0, 1.0)
-    windows = settings.spike_windows * (2 - strong) + 0.95 * strong
-    return np.asarray(threshold / windows)
+    strong = np.clip((information - 0.5) / 3.0, 0.0, 1.0)
+    # what a spike must leave to go: a walk without change climbs g nats with probability e^-g, and windows that
+    # carry much information bring the evidence down at once
+    gap = 5.6 - 3.2 * strong
+    full = threshold / (settings.spike_windows + 0.95)
+    return np.asarray(np.clip((threshold - gap) / settings.spike_windows, 0.1 * threshold, full))

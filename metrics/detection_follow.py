@@ -15,8 +15,9 @@ from .baseline_budget import TAILS
 from .baseline_location import undo_clip
 from .detection_count import CountState, advance_count
 from .detection_events import Event, EventKind
+from .detection_interval import corrected_interval
 from .detection_settings import DetectionSettings
-from .detection_shift import ShiftState, advance_shift
+from .detection_shift import ShiftState, advance_shift, excursion_effect
 
 __all__ = ["Follower", "Inputs"]
 
@@ -28,6 +29,7 @@ _CREEP = float(np.log(1.03))
 _CREEP_DEVIATIONS = 4.0
 _DAY = 86_400.0
 _FEWEST_FAILURES = 4.0
+_REFINE_WINDOWS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,11 @@ class _Raised:
     detected: Floats
     recovery: Floats
     told: Floats
+    weight: Floats  # information about ``effect``, 1 / variance
 
     @classmethod
     def new(cls, size: int) -> _Raised:
-        return cls(*(np.zeros(size) for _ in range(5)))
+        return cls(*(np.zeros(size) for _ in range(6)))
 
 
 @dataclass(slots=True)
@@ -195,6 +198,7 @@ class Follower:
         step = np.where(active, -raised.effect * (residual + 0.5 * raised.effect) / long_run, 0.0)
         step = np.minimum(step, evidence / (self._settings.spike_windows + 1))
         raised.recovery = np.where(active, np.maximum(raised.recovery + step, 0.0), raised.recovery)
+        self._refine(active & (raised.recovery <= 0), now, residual, long_run)
         over = np.flatnonzero(on & (raised.recovery >= evidence))
         stale = np.flatnonzero(on & (now - raised.detected >= self._settings.rebase_seconds))
         events = [self._resolved(int(q), now) for q in over if raised.told[q]]
@@ -203,6 +207,17 @@ class Follower:
         self._settle(np.union1d(over, stale))
         self._reset(over)
         return events
+
+    def _refine(self, active: Floats, now: Floats, residual: Floats, long_run: Floats) -> None:
+        """An effect seen at the alarm is selected to be large: the windows after it correct it."""
+        raised = self._raised
+        young = active & (now - raised.detected <= _REFINE_WINDOWS * self._settings.window_seconds)
+        if not young.any():
+            return
+        raised.weight = np.where(young, raised.weight + 1 / long_run, raised.weight)
+        change = np.where(young, residual / long_run / np.maximum(raised.weight, 1e-300), 0.0)
+        raised.effect += change
+        residual -= change
 
     def _resolved(self, quantity: int, now: Floats) -> Event:
         scope = quantity % self._scopes
@@ -232,58 +247,44 @@ class Follower:
         candidates = np.flatnonzero(over.max(axis=0) >= 0)
         events: list[Event] = []
         for quantity in candidates:
-            events += self._raise(int(quantity), int(over[:, quantity].argmax()), now)
+            events += self._raise(int(quantity), now)
         self._reset(candidates)
         return events
 
-    def _raise(self, quantity: int, best: int, now: Floats) -> list[Event]:
+    def _raise(self, quantity: int, now: Floats) -> list[Event]:
         """Note a shift, and report it unless it only corrects one that is reported already."""
-        raised, state = self._raised, self._shift
-        weight = max(float(state.weight[best, quantity]), 1e-300)
-        raw, error = float(state.score[best, quantity]) / weight, weight**-0.5
-        was = float(raised.effect[quantity])
-        now_effect = was + raw
-        moment = float(now[quantity])
+        raised, state, test = self._raised, self._shift, self._profile.shift
+        best, raw, error = excursion_effect(state, test.noise, quantity)
+        if quantity < self._scopes:
+            raw = float(undo_clip(raw, self._scale[quantity]))
+        effect, low, high = corrected_interval(raw, error)
+        was, moment = float(raised.effect[quantity]), float(now[quantity])
+        now_effect = was + effect
         if was != 0 and (now_effect * was <= 0 or abs(now_effect) < 0.25 * abs(was)):
             events = [self._resolved(quantity, now)] if raised.told[quantity] else []
             self._settle(np.array([quantity]))
             return events
         raised.effect[quantity] = now_effect
-        raised.recovery[quantity] = 0.0
+        raised.weight[quantity], raised.recovery[quantity] = 1 / error**2, 0.0
         if was != 0:
             return []
         scope = quantity % self._scopes
-        started = float(state.start[best, quantity])
+        started, windows = float(state.start[best, quantity]), float(state.windows[best, quantity])
         raised.started[quantity], raised.detected[quantity] = started, moment
         if quantity < self._scopes and self._parent_raised(scope):
             return []
         raised.told[quantity] = 1.0
-        effect = raw if quantity >= self._scopes else float(undo_clip(raw, self._scale[scope]))
-        information = max(raw * raw * weight / 2 / max(float(state.windows[best, quantity]), 1.0), 1e-6)
-        doubt = min(3.0 / information, float(state.windows[best, quantity])) * self._settings.window_seconds
+        information = max((raw / error) ** 2 / 2 / max(windows, 1.0), 1e-6)
+        doubt = min(3.0 / information, windows) * self._settings.window_seconds
         evidence = {
             "statistic": float(state.evidence[best, quantity]),
-            "threshold": float(self._profile.shift.threshold[best, quantity]),
-            "tested_effect": float(self._profile.shift.shifts[best, quantity]),
-            "windows": float(state.windows[best, quantity]),
+            "threshold": float(test.threshold[best, quantity]),
+            "tested_effect": float(test.shifts[best, quantity]),
+            "windows": windows,
         }
-        return [
-            Event(
-                self._kind(quantity, effect),
-                scope,
-                -1,
-                moment,
-                started,
-                started - doubt,
-                min(started + doubt, moment),
-                effect,
-                effect - _Z95 * error,
-                effect + _Z95 * error,
-                np.nan,
-                float(state.count[best, quantity]),
-                evidence,
-            )
-        ]
+        ends = (started - doubt, min(started + doubt, moment))
+        figures = (effect, low, high, np.nan, float(state.count[best, quantity]))
+        return [Event(self._kind(quantity, effect), scope, -1, moment, started, *ends, *figures, evidence)]
 
     def _parent_raised(self, scope: int) -> bool:
         parent = int(self._profile.fleet.parent[scope])
@@ -341,8 +342,9 @@ class Follower:
         state, test, failing = self._count, self._profile.count, self._failing
         failed, expected = float(state.failed[best, channel]), max(float(state.expected[best, channel]), 1e-12)
         windows, tried = max(float(state.windows[best, channel]), 1.0), float(state.tried[best, channel])
-        effect = float(np.log((failed + 0.25) / (expected + 0.25)))
+        raw = float(np.log((failed + 0.25) / (expected + 0.25)))
         error = float(np.sqrt(1 / (failed + 0.25) + test.dispersion[channel] / windows))
+        effect, low, high = corrected_interval(raw, error)
         was, moment = float(failing.effect[channel]), float(now[channel])
         failing.effect[channel] = was + effect
         failing.recovery[channel] = 0.0
@@ -377,8 +379,8 @@ class Follower:
                 started - doubt,
                 min(started + doubt, moment),
                 effect,
-                effect - _Z95 * error,
-                effect + _Z95 * error,
+                low,
+                high,
                 usual,
                 tried,
                 evidence,

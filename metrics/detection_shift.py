@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Noise", "ShiftState", "advance_shift", "steady_information"]
+__all__ = ["Noise", "ShiftState", "advance_shift", "excursion_effect", "steady_information"]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
@@ -53,8 +53,11 @@ class ShiftState:
     echo_fast: Floats
     echo_slow: Floats
     start: Floats  # window_start of the first window of the excursion
-    score: Floats  # Σ g ν / S over the excursion
-    weight: Floats  # Σ g² / S
+    score: Floats  # Σ w (r − what the filter foretold at the start), w = 1 / variance of a single window
+    weight: Floats  # Σ w
+    square: Floats  # Σ w²
+    from_fast: Floats  # the filter's prediction from before the excursion, fading
+    from_slow: Floats
     count: Floats  # observations over the excursion
     windows: Floats
 
@@ -63,7 +66,7 @@ class ShiftState:
         """Before the first window: the filter at its stationary distribution."""
         scopes = noise.fast_variance.shape[0]
         zero = np.zeros(scopes)
-        grid = [np.zeros((hypotheses, scopes)) for _ in range(8)]
+        grid = [np.zeros((hypotheses, scopes)) for _ in range(11)]
         return cls(
             zero.copy(),
             zero.copy(),
@@ -107,8 +110,8 @@ def advance_shift(
     state.p_cross *= f * s
     state.p_slow *= s * s
     state.p_slow += noise.slow_variance * (1 - s * s)
-    state.echo_fast *= f
-    state.echo_slow *= s
+    for ahead, factor in ((state.echo_fast, f), (state.echo_slow, s), (state.from_fast, f), (state.from_slow, s)):
+        ahead *= factor
     seen = np.isfinite(variance)
     spread = np.where(seen, state.p_fast + 2 * state.p_cross + state.p_slow + variance + noise.white_variance, np.inf)
     innovation = np.where(seen, residual - state.fast - state.slow, 0.0)
@@ -123,8 +126,13 @@ def advance_shift(
     fresh = (before <= 0) & (evidence > 0)
     running = evidence > 0
     state.start = np.where(fresh, now, state.start)
-    state.score = np.where(running, state.score + gain * innovation / spread, 0.0)
-    state.weight = np.where(running, state.weight + gain * gain / spread, 0.0)
+    state.from_fast = np.where(fresh, state.fast, state.from_fast)
+    state.from_slow = np.where(fresh, state.slow, state.from_slow)
+    single = 1.0 / (variance + noise.white_variance + noise.fast_variance)
+    moved = np.where(seen, residual, 0.0) - state.from_fast - state.from_slow
+    state.score = np.where(running, state.score + single * moved, 0.0)
+    state.weight = np.where(running, state.weight + single, 0.0)
+    state.square = np.where(running, state.square + single * single, 0.0)
     state.count = np.where(running, state.count + np.where(seen, count, 0.0), 0.0)
     state.windows = np.where(running, state.windows + seen, 0.0)
     state.evidence = evidence
@@ -140,6 +148,25 @@ def advance_shift(
     state.p_slow = state.p_slow - k_slow * cross
     state.p_cross = state.p_cross - k_fast * cross
     return np.where(seen, innovation, np.nan), spread
+
+
+def excursion_effect(state: ShiftState, noise: Noise, quantity: int) -> tuple[int, float, float]:
+    """The hypothesis that explains a quantity's excursions best, the shift since its start, and its standard error.
+
+    The mean of what the filter did not foretell when the excursion began; its error knows that
+    neighbouring windows share noise and that the slow level may have moved meanwhile.
+    """
+    weight = np.maximum(state.weight[:, quantity], 1e-300)
+    effect = state.score[:, quantity] / weight
+    effective = np.maximum(weight**2 / np.maximum(state.square[:, quantity], 1e-300), 1.0)  # windows
+    f = noise.fast_correlation[quantity]
+    inflation = (1 + f) / (1 - f) - 2 * f * (1 - f**effective) / (effective * (1 - f) ** 2)
+    common = noise.fast_variance[quantity] / effective
+    slow = noise.slow_variance[quantity] * (1 - noise.slow_correlation[quantity] ** effective)
+    error = np.sqrt(1.0 / weight + common * (inflation - 1.0) + slow)
+    worth = np.where(state.evidence[:, quantity] > 0, effect**2 / error**2, -1.0)
+    best = int(worth.argmax())
+    return best, float(effect[best]), float(error[best])
 
 
 def steady_information(noise: Noise, variance: Floats, shifts: Floats) -> Floats:
