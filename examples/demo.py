@@ -9,17 +9,25 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC
+from math import expm1
 from pathlib import Path
 from typing import Any, Final
 
 import httpx2
 
+from ..alerts.alert import RULER, alert_from_json
+from ..alerts.announcer import titles_of
+from ..alerts.figures import Figures
+from ..alerts.message import Event, compose, plain
+from ..metrics.deviation import Deviation
 from ..metrics.embedded import EmbeddedPostgres
 from ..metrics.flow import FlowSpec, load_flows
 from ..metrics.store import Store
+from ..metrics.store_alerts import read_current_alerts
 from ..metrics.store_write import StoredPosition
 from .bank import FLOWS_DIRECTORY, STEP_LATENCIES
 from .clients import journeys_per_second
@@ -160,7 +168,7 @@ class Demonstration:
             "flows: {directory: flows}\n"
             "spool: {directory: spool}\n"
             f"recorder: {{customer_key: {json.dumps(f'env:{_KEY_VARIABLE}')}}}\n"
-            "receiver: {enabled: false}\n"
+            "receiver: {port: 0}\n"
             "detection: {minimum_history_days: 0.05, history_days: 1, grace_seconds: 2}\n",
             encoding="utf-8",
         )
@@ -179,14 +187,24 @@ class Demonstration:
         found: dict[str, FoundAlert] = {}
         settled: float | None = None
         while self._seconds() < self.settings.limit_seconds and (settled is None or time.monotonic() < settled):
-            for alert_id, alert, headline in self._firing(store, flows):
+            for alert_id, alert, text in self._firing(store, flows):
                 if alert_id not in found:
-                    self.say(f"ALERT after {self._seconds():.0f} s: {headline}")
+                    self.say(f"\nALERT after {self._seconds():.0f} s\n{text}")
                 found[alert_id] = alert
             if settled is None and {(one.flow, one.step) for one in found.values()} >= set(FAULTY_STEPS):
                 settled = time.monotonic() + self.settings.settle_seconds
             time.sleep(_POLL_SECONDS)
         return self._result(store, tuple(found.values()))
+
+    def _firing(self, store: Store, flows: Mapping[str, FlowSpec]) -> Iterator[tuple[str, FoundAlert, str]]:
+        """Alerts people were told of, each with its id and its text in full."""
+        figures = Figures("zh" if self.settings.language == "zh" else "en", UTC)
+        with store.connection() as connection:
+            alerts = [alert_from_json(document) for document in read_current_alerts(connection, 0.0)]
+        for alert in alerts:
+            if alert.fired_at is not None and alert.flow != RULER:
+                message = compose(alert, Event.FIRING, titles_of(flows), figures, time.time())
+                yield alert.id, _found(alert.lead), plain(message)
 
     def _result(self, store: Store, alerts: tuple[FoundAlert, ...]) -> Result:
         alerted = {(alert.flow, alert.step) for alert in alerts}
@@ -202,3 +220,18 @@ class Demonstration:
 
     def _seconds(self) -> float:
         return time.monotonic() - self.started
+
+
+def _found(deviation: Deviation) -> FoundAlert:
+    scope = deviation.scope
+    return FoundAlert(
+        scope.flow,
+        scope.step,
+        deviation.kind.value,
+        expm1(deviation.effect),
+        expm1(deviation.effect_low),
+        expm1(deviation.effect_high),
+        deviation.observations,
+        deviation.started_at,
+        deviation.detected_at,
+    )

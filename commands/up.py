@@ -1,0 +1,69 @@
+"""``cxgauge up``: the running ruler."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._installation import DEFAULT_CONFIG, fail
+
+__all__ = ["up"]
+
+
+def up(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")] = DEFAULT_CONFIG,
+) -> None:
+    """Collect, evaluate, notify and serve pages until SIGTERM or Ctrl-C.
+
+    Reads the spool and receives OpenTelemetry, writes to the database (the embedded one unless the configuration names
+    another), judges every window, sends alerts, and serves pages, /metrics, /-/healthy and /-/ready.
+    SIGHUP reads configuration and flows again and keeps the last good ones if they have faults. SIGTERM drains: what
+    was accepted is written before the process ends.
+
+    Example:  cxgauge up --config cxgauge.yml
+    """
+    import psycopg
+
+    from ..collectors.receiver_server import UnprotectedError
+    from ..collectors.spool import SpoolError
+    from ..metrics.embedded import EmbeddedPostgresError
+    from ..metrics.secret import SecretError
+    from ..metrics.strict_yaml import SpecificationError
+    from ..service import Service
+
+    try:
+        service = Service(config)
+        service.start()
+    except SpecificationError as error:
+        raise fail(str(error)) from None
+    except psycopg.OperationalError as error:
+        raise fail(f"the database cannot be reached: {error}") from None
+    except (EmbeddedPostgresError, SpoolError, UnprotectedError, SecretError, OSError, ValueError) as error:
+        raise fail(str(error)) from None
+    typer.echo(f"pages on {service.http.url}   receiving on {service.receiver.url}")
+    _until_told_to_stop(service.reload)
+    typer.echo("draining …")
+    service.stop()
+
+
+def _until_told_to_stop(reload: Callable[[], object]) -> None:
+    """Return at SIGTERM or SIGINT; call ``reload`` at SIGHUP, here and not in the signal's handler."""
+    wake, ends, rereads = threading.Event(), threading.Event(), threading.Event()
+
+    def handle(number: int, _frame: object) -> None:
+        (rereads if number == signal.SIGHUP else ends).set()
+        wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handle)
+    while not ends.is_set():
+        wake.wait()
+        wake.clear()
+        if rereads.is_set():
+            rereads.clear()
+            reload()

@@ -1,0 +1,266 @@
+"""The running ruler: everything ``cxgauge up`` starts, reloads and drains, in one process.
+
+This is the only place that knows all parts. Each runs on a thread of its own and waits for what it needs
+(database, spool) by itself, so that none of them can stop another.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import structlog
+
+from .alerts.alert import alert_from_json
+from .alerts.announcer import Announcer
+from .alerts.evaluation_settings import EvaluationSettings
+from .alerts.evaluator import Evaluation, Evaluator
+from .collectors.receiver_server import ReceiverServer
+from .collectors.spool import ProblemKind, SpoolReader
+from .collectors.writer import Writer
+from .dashboards.exposition import Exposition
+from .dashboards.exposition_alerts import baseline_durations
+from .dashboards.exposition_health import HealthFigures
+from .dashboards.http import HttpParts, application
+from .dashboards.server import HttpServer
+from .metrics.config import Config
+from .metrics.embedded import EmbeddedPostgres, default_directory
+from .metrics.flow import FlowSpec, load_flows
+from .metrics.observation import ObservationBatch
+from .metrics.store import Store, StoreSettings
+from .metrics.store_alerts import read_current_alerts
+from .metrics.store_connection import DatabaseSettings
+from .metrics.store_retention import Retention
+from .metrics.strict_yaml import SpecificationError
+
+__all__ = ["Installation", "Service", "load_installation"]
+
+_log = structlog.get_logger("cxgauge.service")
+_COMPACT_SECONDS: Final = 20.0
+_EXPIRE_SECONDS: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What was read from disk: the configuration and the flows it names."""
+
+    config: Config
+    flows: Mapping[str, FlowSpec]
+
+
+def load_installation(path: Path) -> Installation:
+    """Read configuration and flows.
+
+    Raises:
+        SpecificationError: either has faults.
+    """
+    config = Config.load(path)
+    return Installation(config, load_flows(config.flows.directory))
+
+
+class Service:
+    """Collects, evaluates, notifies and serves until told to stop.
+
+    Args:
+        path: The configuration file; read again by :meth:`reload`.
+        clock: Seconds since 1970 UTC.
+
+    Attributes:
+        installation: The configuration and flows in force: the last ones without faults.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.installation = load_installation(path)
+        self.clock = clock
+        self._stack = ExitStack()
+        self._stop_collecting = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+        self._judging: _Judging | None = None
+        self.evaluation: Evaluation | None = None
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything; returns when requests are answered and observations are taken.
+
+        Raises:
+            EmbeddedPostgresError: the embedded server cannot be started.
+            psycopg.Error: the database cannot be reached, or its schema not be brought up to date.
+            OSError: an address cannot be listened on.
+            SpoolError: the spool cannot be opened.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        config, flows = self.installation.config, self.installation.flows
+        self.store = self._stack.enter_context(Store(self._store_settings(), clock=self.clock))
+        _, remarks = self.store.migrate()
+        for remark in remarks:
+            _log.info("schema", remark=remark)
+        self.exposition = Exposition(flows, health=self._health, clock=self.clock)
+        self.reader = SpoolReader(config.spool.directory)
+        self.writer = Writer(self.store, self.reader, on_committed=self._count, clock=self.clock)
+        self.receiver = ReceiverServer(config, flows, self.clock)
+        self.receiver.start()
+        self._stack.callback(self._drain)
+        self._run("writer", self.writer.run, self._stop_collecting)
+        self._run("housekeeping", self._keep_house, self._stop_collecting)
+        self._judging = _Judging(self)
+        self.http = HttpServer(application(self._http_parts()), config.http.host, config.http.port)
+        self.http.start()
+        self._stack.callback(self.http.stop)
+
+    def stop(self) -> None:
+        """Take nothing more, write what was taken, judge what has closed, tell whom it concerns, and end."""
+        if self._judging is not None:
+            self._judging.stop()
+        self._stack.close()
+
+    def reload(self) -> bool:
+        """Read configuration and flows again; with faults, keep those in force. True when the new ones are in force.
+
+        Flows, detection, alerts and notifiers change at once. Database, spool, addresses and window length are
+        those of the start; a change of them is reported and waits for a restart.
+        """
+        try:
+            found = load_installation(self.path)
+        except SpecificationError as error:
+            _log.error("reload refused, the last good configuration stays", faults=str(error).splitlines())
+            return False
+        for section in ("database", "spool", "http", "receiver", "window_seconds"):
+            if getattr(found.config, section) != getattr(self.installation.config, section):
+                _log.warning("reload: this changes with a restart only", section=section)
+        self.installation = found
+        self.exposition.reload(found.flows)
+        self.receiver.receiver.reload(found.flows)
+        if self._judging is not None:
+            self._judging.stop()
+        self._judging = _Judging(self)
+        _log.info("reloaded", flows=len(found.flows))
+        return True
+
+    def lifeless(self) -> list[str]:
+        """Names of the parts whose thread has ended although nobody told it to: a fault of ours."""
+        threads = dict(self._threads)
+        if self._judging is not None:
+            threads |= self._judging.threads
+        return [name for name, thread in threads.items() if not thread.is_alive()]
+
+    def waiting_for(self) -> list[str]:
+        """Why the ruler cannot do its work at the moment, in words; empty when it is ready."""
+        reasons = []
+        if self.writer.progress.last_error is not None:
+            reasons.append(f"writer: {self.writer.progress.last_error}")
+        if self.evaluation is None:
+            reasons.append("evaluation: has not begun")
+        return reasons
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _store_settings(self) -> StoreSettings:
+        config = self.installation.config
+        dsn = config.database.conninfo()
+        if dsn is None:
+            server = EmbeddedPostgres(config.database.embedded_directory or default_directory())
+            dsn = self._stack.enter_context(server).start()
+        keep = config.retention
+        retention = Retention(keep.observations_days, keep.window_rollups_days, keep.hour_rollups_days)
+        return StoreSettings(DatabaseSettings(dsn), config.window_seconds, retention)
+
+    def _run(self, name: str, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, name=f"cxgauge-{name}", daemon=True)
+        self._threads[name] = thread
+        thread.start()
+
+    def _http_parts(self) -> HttpParts:
+        return HttpParts(
+            self.store,
+            config=lambda: self.installation.config,
+            flows=lambda: self.installation.flows,
+            metrics=self.exposition.render,
+            not_ready=self.waiting_for,
+            unhealthy=lambda: [f"{name} has ended" for name in self.lifeless()],
+            clock=self.clock,
+        )
+
+    def _count(self, batches: list[ObservationBatch]) -> None:
+        for batch in batches:
+            self.exposition.observe(batch)
+
+    def _health(self) -> HealthFigures:
+        progress, evaluation = self.writer.progress, self.evaluation
+        return HealthFigures(
+            dropped={"refused": progress.refused} | {kind.value: progress.counts[kind.value] for kind in ProblemKind},
+            written=progress.observations,
+            writer_failures=progress.failures,
+            writer_lag_seconds=progress.lag_seconds,
+            spool_bytes=progress.lag_bytes,
+            spool_limit_bytes=self.installation.config.spool.limit_bytes,
+            evaluation_lag_seconds=None if evaluation is None else evaluation.lag_seconds,
+            evaluation_duration_seconds=None if evaluation is None else evaluation.duration_seconds,
+        )
+
+    def _drain(self) -> None:
+        self.receiver.stop()
+        self._stop_collecting.set()
+        for thread in self._threads.values():
+            thread.join()
+
+    def _keep_house(self, stop: threading.Event) -> None:
+        """Add up closed windows often, remove what is too old now and then; both can be cut off at any moment."""
+        expired_at = float("-inf")
+        while not stop.wait(_COMPACT_SECONDS):
+            try:
+                self.store.compact(stop.is_set)
+                if time.monotonic() - expired_at > _EXPIRE_SECONDS:
+                    self.store.expire(stop.is_set)
+                    expired_at = time.monotonic()
+            except psycopg.Error as error:
+                _log.warning("housekeeping waits", error=f"{type(error).__name__}: {error}")
+
+
+class _Judging:
+    """Evaluation and delivery with one configuration; stopped and made anew by a reload."""
+
+    def __init__(self, service: Service) -> None:
+        config, flows = service.installation.config, service.installation.flows
+        language = config.alerts.language or config.language
+        url = config.alerts.external_url
+        announcer = Announcer(flows, config.notifiers, config.timezone, language, None if url is None else url.reveal())
+        self._service = service
+        self._stop = threading.Event()
+        self._evaluator = Evaluator(service.store, flows, EvaluationSettings.of(config), announcer, service.clock)
+        self.threads = {
+            "evaluator": threading.Thread(
+                target=self._evaluator.run, args=(self._stop, self._ticked), name="cxgauge-evaluator", daemon=True
+            ),
+        }
+        for thread in self.threads.values():
+            thread.start()
+
+    def stop(self) -> None:
+        """End both after what they are doing; what they have not done they will find in the store."""
+        self._stop.set()
+        for thread in self.threads.values():
+            thread.join()
+
+    def _ticked(self, evaluation: Evaluation) -> None:
+        service, exposition = self._service, self._service.exposition
+        if evaluation.transitions or service.evaluation is None:
+            with service.store.connection() as connection:
+                exposition.set_alerts(map(alert_from_json, read_current_alerts(connection, service.clock())))
+        profile = self._evaluator.profile
+        if profile is not None:
+            exposition.set_baselines(baseline_durations(profile, service.clock()))
+        service.evaluation = evaluation
