@@ -34,7 +34,7 @@ def up(
     from ..metrics.embedded import EmbeddedPostgresError
     from ..metrics.secret import SecretError
     from ..metrics.strict_yaml import SpecificationError
-    from ..service import Service
+    from ._service import Service
 
     try:
         service = Service(config)

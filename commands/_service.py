@@ -17,27 +17,27 @@ from typing import Final
 import psycopg
 import structlog
 
-from .alerts.alert import alert_from_json
-from .alerts.announcer import Announcer
-from .alerts.evaluation_settings import EvaluationSettings
-from .alerts.evaluator import Evaluation, Evaluator
-from .collectors.receiver_server import ReceiverServer
-from .collectors.spool import ProblemKind, SpoolReader
-from .collectors.writer import Writer
-from .dashboards.exposition import Exposition
-from .dashboards.exposition_alerts import baseline_durations
-from .dashboards.exposition_health import HealthFigures
-from .dashboards.http import HttpParts, application
-from .dashboards.server import HttpServer
-from .metrics.config import Config
-from .metrics.embedded import EmbeddedPostgres, default_directory
-from .metrics.flow import FlowSpec, load_flows
-from .metrics.observation import ObservationBatch
-from .metrics.store import Store, StoreSettings
-from .metrics.store_alerts import read_current_alerts
-from .metrics.store_connection import DatabaseSettings
-from .metrics.store_retention import Retention
-from .metrics.strict_yaml import SpecificationError
+from ..alerts.alert import alert_from_json
+from ..alerts.announcer import Announcer
+from ..alerts.evaluation_settings import EvaluationSettings
+from ..alerts.evaluator import Evaluation, Evaluator
+from ..collectors.receiver_server import ReceiverServer
+from ..collectors.spool import ProblemKind, SpoolReader
+from ..collectors.writer import Writer
+from ..dashboards.exposition import Exposition
+from ..dashboards.exposition_alerts import baseline_durations
+from ..dashboards.exposition_health import HealthFigures
+from ..dashboards.http import HttpParts, application
+from ..dashboards.server import HttpServer
+from ..metrics.config import Config
+from ..metrics.embedded import EmbeddedPostgres, default_directory
+from ..metrics.flow import FlowSpec, load_flows
+from ..metrics.observation import ObservationBatch
+from ..metrics.store import Store, StoreSettings
+from ..metrics.store_alerts import read_current_alerts
+from ..metrics.store_connection import DatabaseSettings
+from ..metrics.store_retention import Retention
+from ..metrics.strict_yaml import SpecificationError
 
 __all__ = ["Installation", "Service", "load_installation"]
 
