@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from .wording import Wording
 
@@ -26,6 +28,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = _markdown_cell
+    environment.filters["emphasis"] = _emphasis
+    environment.filters["plain"] = _plain
     return environment
 
 
@@ -45,3 +49,16 @@ def _markdown_cell(text: str) -> str:
     for mark in ("\\", "|", "*", "_", "`", "<", "[", "]"):
         cleaned = cleaned.replace(mark, f"\\{mark}")
     return cleaned
+
+
+_EMPHASIS = re.compile(r"\*([^*]+)\*")
+
+
+def _emphasis(text: str) -> Markup:
+    """Text in HTML, escaped, with ``*words*`` emphasised as the sentences of alerts have them."""
+    return Markup(_EMPHASIS.sub(r"<em>\1</em>", str(escape(text))))  # noqa: S704 - escaped just before
+
+
+def _plain(text: str) -> str:
+    """Text without the marks of emphasis."""
+    return _EMPHASIS.sub(r"\1", text)

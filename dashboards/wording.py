@@ -59,14 +59,21 @@ class Wording:
 
     def duration(self, estimate: Estimate) -> str:
         """A duration with its interval: ``1.19 s (1.17–1.21)``."""
-        if estimate.value is None:
-            return NOTHING
-        factor, unit = self._unit(estimate.value)
-        text = _in_unit(estimate.value, factor, unit)
-        if estimate.low is None or estimate.high is None:
-            return text
+        interval = self.duration_interval(estimate)
+        return f"{self.seconds(estimate.value)} ({interval})" if interval else self.seconds(estimate.value)
+
+    def duration_interval(self, estimate: Estimate) -> str:
+        """The interval of a duration in the unit of the figure, without it: ``1.17–1.21``; empty without one."""
+        if estimate.value is None or estimate.low is None or estimate.high is None:
+            return ""
+        factor, _ = self._unit(estimate.value)
         decimals = _decimals(estimate.value * factor)
-        return f"{text} ({estimate.low * factor:.{decimals}f}{self._range}{estimate.high * factor:.{decimals}f})"
+        return f"{estimate.low * factor:.{decimals}f}{self._range}{estimate.high * factor:.{decimals}f}"
+
+    def level(self, seconds: float, top_seconds: float) -> str:
+        """A level of an axis that reaches to ``top_seconds``, in the unit of that."""
+        factor, unit = self._unit(top_seconds)
+        return f"{seconds * factor:g}{unit}"
 
     def percent(self, ratio: float | None) -> str:
         """A ratio 0–1 in per cent, with two figures of what is rarer: ``99.31 %``, ``0.10 %``."""
@@ -74,11 +81,19 @@ class Wording:
 
     def rate(self, estimate: Estimate) -> str:
         """A rate with its interval: ``99.31 % (99.28–99.34)``."""
+        interval = self.rate_interval(estimate)
+        return f"{self.percent(estimate.value)} ({interval})" if interval else self.percent(estimate.value)
+
+    def rate_interval(self, estimate: Estimate) -> str:
+        """The interval of a rate in per cent, without the sign: ``99.28–99.34``; empty without one."""
         if estimate.value is None or estimate.low is None or estimate.high is None:
-            return self.percent(estimate.value)
+            return ""
         decimals = _rate_decimals(estimate.value)
-        low, high = (f"{end * 100:.{decimals}f}" for end in (estimate.low, estimate.high))
-        return f"{self.percent(estimate.value)} ({low}{self._range}{high})"
+        return f"{estimate.low * 100:.{decimals}f}{self._range}{estimate.high * 100:.{decimals}f}"
+
+    def plain_percent(self, ratio: float) -> str:
+        """A level of an axis in per cent, without needless decimals."""
+        return f"{round(ratio * 100, 6):g}{self._percent}"
 
     def share(self, ratio: float | None) -> str:
         """A part of a whole in whole per cent: ``39 %``."""
@@ -144,6 +159,16 @@ class Wording:
         if self.language == "zh":
             return f"{moment.year}年{moment.month}月{moment.day}日 {clock}"
         return f"{moment:%Y-%m-%d} {clock}"
+
+    def tick(self, at: float, span_seconds: float) -> str:
+        """A time below a chart, as short as the chart's span allows."""
+        moment = datetime.fromtimestamp(at, UTC).astimezone(self.zone)
+        if span_seconds <= 600:
+            return f"{moment:%H:%M:%S}"
+        if span_seconds <= 86_400:
+            return f"{moment:%H:%M}"
+        day = f"{moment.month}月{moment.day}日" if self.language == "zh" else f"{moment.day} {moment:%b}"
+        return day if span_seconds > 5 * 86_400 else f"{day} {moment:%H:%M}"
 
     def period(self, period: Period) -> str:
         """From when to when."""

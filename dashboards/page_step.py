@@ -1,0 +1,147 @@
+"""The page of one step: durations and good answers over time, distribution, verdicts, checks, dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..alerts.alert import Alert
+from ..metrics.flow import FlowSpec, StepSpec
+from ..metrics.observation import SeriesKey
+from ..metrics.rollup import Rollup
+from ..metrics.store import Store
+from .charts import Chart, distribution_chart, duration_chart, rate_chart
+from .figure_types import Estimate, Period
+from .figures import StepData, quantile_estimate, rate_estimate
+from .page_request import PageRequest
+from .report import build_report
+from .report_data import read_alerts
+from .report_view import alert_rows, change_rows
+from .series import step_points
+
+__all__ = ["DimensionRow", "step_charts", "step_page"]
+
+_VALUES_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class DimensionRow:
+    """One value of a dimension at a step."""
+
+    dimension: str
+    value: str
+    observations: int
+    p50: Estimate
+    p95: Estimate
+    good_rate: Estimate
+
+
+def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) -> dict[str, Any]:
+    """What the template of the step's page shows."""
+    report = build_report(store, flow, asked.period, asked.compared, asked.wording, now=asked.now)
+    figures = next(one for one in report.figures.steps if one.step == step.name)
+    title = step.title.in_language(asked.wording.language)
+    rollup, keys = store.read_rollups(asked.period.start, asked.period.end, flow.name, step.name)
+    earlier: Rollup | None = None
+    if asked.compared is not None:
+        span = asked.compared.period
+        earlier, more = store.read_rollups(span.start, span.end, flow.name, step.name)
+        keys = {**keys, **more}
+    return {
+        "report": report,
+        "step": step,
+        "figures": figures,
+        "title": title,
+        "charts": step_charts(step, rollup, keys, earlier, asked, read_alerts(store, flow.name, asked.period)),
+        "changes": [row for row in change_rows(report) if row.step == title],
+        "dimensions": dimension_rows(flow, rollup, keys),
+        "alerts": [row for row, alert in zip(alert_rows(report), report.alerts, strict=True) if _of(alert, step)],
+    }
+
+
+def _of(alert: Alert, step: StepSpec) -> bool:
+    return any(member.deviation.scope.step in (None, step.name) for member in alert.members)
+
+
+def step_charts(
+    step: StepSpec,
+    rollup: Rollup,
+    keys: Mapping[int, SeriesKey],
+    earlier: Rollup | None,
+    asked: PageRequest,
+    alerts: tuple[Alert, ...],
+) -> list[Chart]:
+    """Duration, good answers and distribution; an alert's span is shaded."""
+    points = step_points(rollup, asked.period)
+    end = min(asked.period.end, asked.now)
+    start = asked.period.start
+    shades = [
+        (max(start, alert.lead.started_at), min(end, alert.resolved_at or end), alert.id)
+        for alert in alerts
+        if _of(alert, step) and alert.lead.started_at < end
+    ]
+    charts = [
+        duration_chart(points, start, end, step.timeliness.target_seconds, asked.wording, shades=shades),
+        rate_chart(points, start, end, step.good_objective, asked.wording),
+    ]
+    distribution = _distribution(rollup, keys, earlier, asked)
+    return [*charts, distribution] if distribution else charts
+
+
+def _distribution(
+    rollup: Rollup, keys: Mapping[int, SeriesKey], earlier: Rollup | None, asked: PageRequest
+) -> Chart | None:
+    after = StepData(rollup, keys)
+    before = StepData(earlier, keys) if earlier is not None else None
+    if not after.answered:
+        return None
+    datas = [after, *([before] if before is not None and before.answered else [])]
+    low = min(int(data.buckets[0]) for data in datas)
+    high = max(int(data.buckets[-1]) for data in datas)
+    dense = []
+    for data in datas:
+        counts = np.zeros(high - low + 1, dtype=np.int64)
+        counts[data.buckets.astype(np.int64) - low] = data.counts
+        dense.append(counts)
+    text = asked.wording.translator.text
+    against = asked.wording.compared(asked.compared) if asked.compared else ""
+    return distribution_chart(
+        dense[0], dense[1] if len(dense) > 1 else None, low, asked.wording, names=(text("this period"), against)
+    )
+
+
+def dimension_rows(flow: FlowSpec, rollup: Rollup, keys: Mapping[int, SeriesKey]) -> list[DimensionRow]:
+    """Figures by the values of each dimension, most frequent first."""
+    rows = []
+    for dimension in flow.dimensions:
+        values: dict[str, dict[int, SeriesKey]] = {}
+        for number, key in keys.items():
+            value = dict(key.dimensions).get(dimension.name)
+            if value is not None:
+                values.setdefault(value, {})[number] = key
+        found = [_dimension_row(dimension.name, value, rollup, some) for value, some in values.items()]
+        found.sort(key=lambda row: -row.observations)
+        rows += [row for row in found if row.observations][:_VALUES_SHOWN]
+    return rows
+
+
+def _dimension_row(name: str, value: str, rollup: Rollup, keys: Mapping[int, SeriesKey]) -> DimensionRow:
+    data = StepData(rollup, keys)
+    return DimensionRow(
+        name,
+        value,
+        data.observations,
+        quantile_estimate(data, 0.5),
+        quantile_estimate(data, 0.95),
+        rate_estimate(data.good, data.observations),
+    )
+
+
+def around(alert_start: float, alert_end: float, now: float) -> Period:
+    """The span an alert's chart shows: as long before as since, at least an hour to each side."""
+    length = max(3_600.0, alert_end - alert_start)
+    start = (alert_start - length) // 60 * 60
+    return Period(start, max(start + 120, -(-min(now, alert_end + 3_600) // 60) * 60))
