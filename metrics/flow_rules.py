@@ -6,43 +6,35 @@ other faults told at once. What has the wrong type is left to the model and skip
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
-from pydantic_core import PydanticCustomError
-
-from .answer_path import AnswerPath
 from .observation import CHECKS_PER_STEP_LIMIT
-from .scalar_types import exact_number, parse_duration
-from .strict_yaml import Location
+from .step_rules import Broken, broken_step_rules, mappings, same_names, suggestion
 
 __all__ = ["broken_rules"]
 
-Broken = tuple[Location, str]
-_OPERANDS = ("value", "of", "to")
 _RESERVED_DIMENSIONS = ("flow", "step", "verdict", "check", "le", "quantile", "instance", "job")
 
 
 def broken_rules(data: Mapping[str, Any]) -> Iterator[Broken]:
     """Everything that is wrong between the values of a flow, as place and ``rule; remedy``."""
-    steps = _mappings(data.get("steps"))
+    steps = mappings(data.get("steps"))
     if data.get("steps") == []:
         yield ("steps",), "is empty; add the first step"
-    yield from _same_names("steps", steps)
+    yield from same_names("steps", steps)
     yield from _dimensions(data)
     yield from _transitions(steps)
     for index, step in steps:
-        for location, rule in _step(step):
+        for location, rule in broken_step_rules(step):
             yield ("steps", index, *location), rule
     yield from _same_matches(steps)
     yield from _across(data, steps)
 
 
 def _dimensions(data: Mapping[str, Any]) -> Iterator[Broken]:
-    dimensions = _mappings(data.get("dimensions"))
-    yield from _same_names("dimensions", dimensions)
+    dimensions = mappings(data.get("dimensions"))
+    yield from same_names("dimensions", dimensions)
     for index, dimension in dimensions:
         place = ("dimensions", index)
         if dimension.get("name") in _RESERVED_DIMENSIONS:
@@ -70,117 +62,6 @@ def _dimensions(data: Mapping[str, Any]) -> Iterator[Broken]:
             )
 
 
-def _step(step: Mapping[str, Any]) -> Iterator[Broken]:
-    yield from _times(step.get("timeliness"))
-    yield from _objectives(step)
-    yield from _values(step.get("values"))
-    checks = _mappings(step.get("checks"))
-    yield from _same_names("checks", checks)
-    entries = step.get("checks")
-    if isinstance(entries, list) and len(entries) > CHECKS_PER_STEP_LIMIT:
-        yield ("checks",), f"has {len(entries)} checks, at most {CHECKS_PER_STEP_LIMIT}; split the step"
-    values = step.get("values")
-    names = [str(name) for name in values] if isinstance(values, dict) else []
-    for index, check in checks:
-        for location, rule in _check(check, names):
-            yield ("checks", index, *location), rule
-    for index, match in _mappings(step.get("match")):
-        if not set(match) - {"kind"}:
-            yield ("match", index), "would take every span; name a service, span, route or attribute"
-
-
-def _times(timeliness: Any) -> Iterator[Broken]:
-    if not isinstance(timeliness, dict):
-        return
-    bands = timeliness.get("bands")
-    bands = bands if isinstance(bands, dict) else {}
-    target, timeout = _seconds(timeliness.get("target")), _seconds(timeliness.get("timeout"))
-    good, slow = _seconds(bands.get("good")), _seconds(bands.get("slow"))
-    if target is not None and slow is not None and target > slow:
-        yield (
-            ("timeliness", "target"),
-            f"is above the end of band slow ({bands['slow']}); lower it or raise the band",
-        )
-    if good is not None and slow is not None and good > slow:
-        yield ("timeliness", "bands", "good"), f"is above the end of band slow ({bands['slow']}); swap them"
-    if timeout is None:
-        return
-    if target is not None and target >= timeout:
-        yield ("timeliness", "target"), f"is not below the timeout ({timeliness['timeout']}); raise the timeout"
-    if slow is not None and slow > timeout:
-        yield ("timeliness", "bands", "slow"), f"is above the timeout ({timeliness['timeout']}); lower it"
-
-
-def _objectives(step: Mapping[str, Any]) -> Iterator[Broken]:
-    timeliness = step.get("timeliness")
-    good = _ratio(step.get("good_objective"))
-    if good is None or not isinstance(timeliness, dict):
-        return
-    bounds = (
-        ("timeliness.objective", _ratio(timeliness.get("objective", 0.95))),
-        ("accuracy_objective", _ratio(step.get("accuracy_objective", 0.999))),
-    )
-    for name, bound in bounds:
-        if bound is not None and good > bound:
-            yield ("good_objective",), f"is above {name} ({bound:g}), yet a good answer meets that too; lower it"
-            return
-
-
-def _values(values: Any) -> Iterator[Broken]:
-    if not isinstance(values, dict):
-        return
-    for name, value in values.items():
-        if not isinstance(value, dict):
-            continue
-        privacy = value.get("privacy")
-        if privacy == "C3":
-            yield (
-                ("values", name, "privacy"),
-                "is authentication data (JR/T 0171), which must not be read at all; remove the value",
-            )
-        elif privacy == "C2" and value.get("tokenise") is False:
-            yield ("values", name, "tokenise"), "would let a value of class C2 out in clear; write tokenise: true"
-        elif privacy == "C2" and "tokenise" not in value:
-            yield ("values", name), "is of class C2 and must not leave the process in clear; add tokenise: true"
-
-
-def _check(check: Mapping[str, Any], names: Sequence[str]) -> Iterator[Broken]:
-    when = check.get("when")
-    operands: list[tuple[Location, Any]] = [((key,), check.get(key)) for key in _OPERANDS]
-    if isinstance(when, dict):
-        operands.append((("when", "value"), when.get("value")))
-        if sum(key in when for key in ("present", "equals", "not_equals")) != 1:
-            yield ("when",), "needs exactly one of present, equals, not_equals; keep one"
-    for location, operand in operands:
-        rule = _operand(operand, names) if isinstance(operand, str) else None
-        if rule is not None:
-            yield location, rule
-    kind = check.get("kind")
-    if kind == "equals" and ("to" in check) == ("expected" in check):
-        yield (), "needs either 'to' or 'expected'; keep one"
-    if kind == "count_equals" and ("value" in check) == ("expected" in check):
-        yield (), "needs either 'value' or 'expected'; keep one"
-    if kind == "in_range":
-        if "minimum" not in check and "maximum" not in check:
-            yield (), "needs a limit; add minimum or maximum"
-        low, high = _exact(check.get("minimum")), _exact(check.get("maximum"))
-        if low is not None and high is not None and low > high:
-            yield ("minimum",), f"is above the maximum ({check['maximum']}); swap them"
-
-
-def _operand(operand: str, names: Sequence[str]) -> str | None:
-    if not operand.startswith("$"):
-        if operand in names:
-            return None
-        remedy = _suggestion(operand, names, "declare it under values, or write a JSONPath")
-        return f"is not a value of this step; {remedy}"
-    try:
-        AnswerPath(operand)
-    except ValueError as error:
-        return f"is not a JSONPath ({error}); write e.g. $.bill.total"
-    return None
-
-
 def _transitions(steps: list[tuple[int, Mapping[str, Any]]]) -> Iterator[Broken]:
     names = [step.get("name") for _, step in steps]
     known = [name for name in names if isinstance(name, str)]
@@ -197,7 +78,7 @@ def _transitions(steps: list[tuple[int, Mapping[str, Any]]]) -> Iterator[Broken]
         for place, name in enumerate(following):
             if name not in known:
                 certain = False
-                remedy = _suggestion(str(name), known, f"known are {', '.join(known)}")
+                remedy = suggestion(str(name), known, f"known are {', '.join(known)}")
                 yield ("steps", index, "next", place), f"is not a step of this flow; {remedy}"
             elif name == known[position]:
                 yield ("steps", index, "next", place), "is the step itself; write repeated: true instead"
@@ -229,7 +110,7 @@ def _default_following(steps: list[tuple[int, Mapping[str, Any]]], position: int
 def _same_matches(steps: list[tuple[int, Mapping[str, Any]]]) -> Iterator[Broken]:
     seen: list[tuple[Mapping[str, Any], str]] = []
     for index, step in steps:
-        for position, match in _mappings(step.get("match")):
+        for position, match in mappings(step.get("match")):
             place = f"steps[{index}].match[{position}]"
             for other, where in seen:
                 if other == match:
@@ -239,8 +120,8 @@ def _same_matches(steps: list[tuple[int, Mapping[str, Any]]]) -> Iterator[Broken
 
 
 def _across(data: Mapping[str, Any], steps: list[tuple[int, Mapping[str, Any]]]) -> Iterator[Broken]:
-    across = _mappings(data.get("across"))
-    yield from _same_names("across", across)
+    across = mappings(data.get("across"))
+    yield from same_names("across", across)
     by_name = {step["name"]: step for _, step in steps if isinstance(step.get("name"), str)}
     counted: dict[str, int] = {}
     for index, check in across:
@@ -258,7 +139,7 @@ def _across(data: Mapping[str, Any], steps: list[tuple[int, Mapping[str, Any]]])
         step = by_name.get(target) if isinstance(target, str) else None
         if step is None:
             continue
-        own = [other.get("name") for _, other in _mappings(step.get("checks"))]
+        own = [other.get("name") for _, other in mappings(step.get("checks"))]
         if check.get("name") in own:
             yield (*place, "name"), f"is a check of step {target} already; choose another name"
         counted[target] = counted.get(target, len(own)) + 1
@@ -274,49 +155,9 @@ def _across_operand(operand: Any, by_name: Mapping[str, Mapping[str, Any]]) -> s
         return None
     step_name, _, value_name = operand.partition(".")
     if step_name not in by_name:
-        return f"names no step of this flow; {_suggestion(step_name, list(by_name), 'known are ' + ', '.join(by_name))}"
+        return f"names no step of this flow; {suggestion(step_name, list(by_name), 'known are ' + ', '.join(by_name))}"
     values = by_name[step_name].get("values")
     names = [str(name) for name in values] if isinstance(values, dict) else []
     if value_name in names:
         return None
-    return f"names no value of step {step_name}; {_suggestion(value_name, names, 'declare it under its values')}"
-
-
-def _same_names(key: str, entries: list[tuple[int, Mapping[str, Any]]]) -> Iterator[Broken]:
-    first: dict[str, int] = {}
-    for index, entry in entries:
-        name = entry.get("name")
-        if not isinstance(name, str):
-            continue
-        if name in first:
-            yield (key, index, "name"), f"is the name of {key}[{first[name]}] already; choose another"
-        first.setdefault(name, index)
-
-
-def _suggestion(word: str, known: Sequence[str], otherwise: str) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else otherwise
-
-
-def _mappings(value: Any) -> list[tuple[int, Mapping[str, Any]]]:
-    if not isinstance(value, (list, tuple)):
-        return []
-    return [(index, entry) for index, entry in enumerate(value) if isinstance(entry, dict)]
-
-
-def _seconds(value: Any) -> float | None:
-    try:
-        return parse_duration(value)
-    except PydanticCustomError:
-        return None
-
-
-def _exact(value: Any) -> Decimal | None:
-    try:
-        return exact_number(value)
-    except PydanticCustomError:
-        return None
-
-
-def _ratio(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1 else None
+    return f"names no value of step {step_name}; {suggestion(value_name, names, 'declare it under its values')}"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, PrivateAttr, WithJsonSchema, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from .bounded_pattern import PatternText
+from .across_check import AcrossCheck
 from .check import AnyCheck, ValueSpec
 from .check_evaluation import Evaluate, compile_check
 from .dimension_values import DimensionValues
 from .flow_rules import broken_rules
 from .observation import CHECKS_PER_STEP_LIMIT
-from .scalar_types import Duration, Name, PositiveInt, Ratio, StrictModel, Text, Title, Truth, refuse
+from .scalar_types import Duration, Name, PositiveInt, Ratio, StrictModel, Text, Title, Truth
+from .span_match import SpanMatch, TextMatch
 from .validation import raise_together
-from .verdict import Verdict
 
 __all__ = [
     "AcrossCheck",
@@ -31,64 +30,6 @@ __all__ = [
     "Timeliness",
     "Title",
 ]
-
-
-class TextMatch(StrictModel):
-    """An exact text, or a pattern for the whole text."""
-
-    exact: str | None = Field(default=None, description="The text itself.")
-    pattern: PatternText | None = Field(default=None, description="Regular expression for the whole text.")
-
-    def matches(self, text: str) -> bool:
-        """Whether ``text`` is the exact text, or wholly matches the pattern."""
-        if self.pattern is None:
-            return text == self.exact
-        return self.pattern.matches(text) is True
-
-
-def _text_match(value: object) -> object:
-    if isinstance(value, bool):
-        return {"exact": "true" if value else "false"}
-    if isinstance(value, (str, int, float)):
-        return {"exact": str(value)}
-    if isinstance(value, dict) and len(value) != 1:
-        raise refuse("needs either 'exact' or 'pattern'; write the text itself, or {pattern: '…'}")
-    return value
-
-
-_TEXT_MATCH_SCHEMA = {
-    "anyOf": [
-        {"type": ["string", "number", "boolean"]},
-        {
-            "type": "object",
-            "properties": {"exact": {"type": "string"}, "pattern": {"type": "string", "maxLength": 500}},
-            "additionalProperties": False,
-            "minProperties": 1,
-            "maxProperties": 1,
-        },
-    ]
-}
-AnyTextMatch = Annotated[TextMatch, BeforeValidator(_text_match), WithJsonSchema(_TEXT_MATCH_SCHEMA)]
-
-
-_SOME_CONDITION: list[JsonValue] = [{"required": [key]} for key in ("service", "span", "route", "attributes")]
-
-
-class SpanMatch(StrictModel):
-    """Conditions under which an OpenTelemetry span is this step; all that are given must hold.
-
-    Attribute values are compared as text: ``200`` and ``true`` match the number and the boolean too.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"anyOf": _SOME_CONDITION})
-
-    service: AnyTextMatch | None = Field(default=None, description="Resource attribute `service.name`.")
-    span: AnyTextMatch | None = Field(default=None, description="Span name.")
-    route: AnyTextMatch | None = Field(default=None, description="Attribute `http.route`.")
-    kind: Literal["internal", "server", "client", "producer", "consumer"] | None = Field(
-        default=None, description="Span kind."
-    )
-    attributes: dict[str, AnyTextMatch] = Field(default={}, description="Span attributes by name.")
 
 
 class Bands(StrictModel):
@@ -196,70 +137,6 @@ class StepSpec(StrictModel):
         if self.stated_good_objective is not None:
             return self.stated_good_objective
         return min(self.timeliness.objective, self.accuracy_objective)
-
-
-_STEP_VALUE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
-
-
-def _step_value(value: object) -> str:
-    if not isinstance(value, str) or not _STEP_VALUE.fullmatch(value):
-        raise refuse("is not step.value; write e.g. bill_total.total")
-    return value
-
-
-StepValue = Annotated[
-    str, BeforeValidator(_step_value), WithJsonSchema({"type": "string", "pattern": f"^{_STEP_VALUE.pattern}$"})
-]
-
-
-class AcrossCheck(StrictModel):
-    """A check between two steps of one flow instance, judged on keyed tokens when the later answer arrives.
-
-    ``value`` and ``of`` are written ``step.value`` and name declared values. ``equals``: both are equal;
-    ``sum_equals``: ``value`` is the sum of all of ``of``; ``contains``: ``value`` is among ``of``. Tokens allow
-    no tolerance. If the other side has not arrived ``within`` the time, the result is unknown.
-    """
-
-    name: Name = Field(description="Unique within the flow; figures are kept under it.")
-    kind: Literal["equals", "sum_equals", "contains"] = Field(description="What is compared.")
-    title: Title | None = Field(default=None, description="What people read; the name by default.")
-    value: StepValue = Field(description="The one value, as `step.value`.")
-    of: StepValue = Field(description="The other value or values, as `step.value`.")
-    within: Duration = Field(default="30m", validate_default=True, description="How long to wait for the other side.")
-    verdict: Literal["wrong", "incomplete", "stale"] | None = Field(
-        default=None, description="What a failure means; wrong by default."
-    )
-    step: Name | None = Field(default=None, description="Step the result counts for; by default the step of `of`.")
-
-    @property
-    def value_step(self) -> str:
-        """Step of ``value``."""
-        return self.value.partition(".")[0]
-
-    @property
-    def value_name(self) -> str:
-        """Name of ``value`` within its step."""
-        return self.value.partition(".")[2]
-
-    @property
-    def of_step(self) -> str:
-        """Step of ``of``."""
-        return self.of.partition(".")[0]
-
-    @property
-    def of_name(self) -> str:
-        """Name of ``of`` within its step."""
-        return self.of.partition(".")[2]
-
-    @property
-    def counted_step(self) -> str:
-        """Step whose figures the result belongs to."""
-        return self.step or self.of_step
-
-    @property
-    def failure_verdict(self) -> Verdict:
-        """The verdict that a failure of this check means."""
-        return Verdict.WRONG if self.verdict is None else Verdict[self.verdict.upper()]
 
 
 class Dimension(StrictModel):

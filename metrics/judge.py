@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .check_evaluation import CheckOutcome, Reason, evaluate_checks
+from .check_evaluation import evaluate_checks
+from .check_reason import CheckOutcome, Reason
 from .flow_spec import StepSpec
 from .observation import check_bits
 from .verdict import CheckResult, Verdict, worst

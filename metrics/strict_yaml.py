@@ -13,114 +13,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["Document", "Fault", "Location", "Mark", "SpecificationError", "place_text", "read_document", "read_text"]
+from .fault import Document, Fault, Location, Mark, SpecificationError
+from .yaml_scalar import resolve
+
+__all__ = ["Document", "Fault", "Location", "SpecificationError", "read_document", "read_text"]
 
 SIZE_LIMIT_BYTES = 1 << 20
 DEPTH_LIMIT = 32
-FAULTS_LIMIT = 100  # of one file
-VALUE_TEXT_LIMIT = 60  # characters of an offending value that a message repeats
-
-Location = tuple[str | int, ...]
-
-_PLAIN_KEY = re.compile(r"[\w/-]{1,60}")
-_SECRET_KEY = re.compile(r"(?i)(^|[_-])(password|passwd|secret|token|key|dsn|url|webhook|authorization|cookie)$")
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with a file.
-
-    Attributes:
-        path: The file as the user named it.
-        line: Line number from 1; 0 when the fault is of the file as a whole.
-        place: Where in the document, such as ``steps[1].timeliness.target``; empty at the top.
-        text: The whole message after the line: place, value, rule, remedy.
-    """
-
-    path: str
-    line: int
-    place: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.text}" if self.line else f"{self.path}: {self.text}"
-
-
-class SpecificationError(ValueError):
-    """One or more files cannot be used; ``faults`` has everything that is wrong with them."""
-
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        super().__init__("\n".join(str(fault) for fault in faults))
-        self.faults = faults
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Where a value stands and how it is written there (``None`` for lists and mappings)."""
-
-    line: int
-    source: str | None
-
-
-@dataclass(slots=True)
-class Document:
-    """A file's value, the mark of everything in it, and what was wrong with the YAML itself."""
-
-    path: str
-    value: Any = None
-    marks: dict[Location, Mark] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    spoilt: set[Location] = field(default_factory=set)
-    readable: bool = False  # the YAML could be read to its end: ``value`` is worth validating
-
-    def line(self, location: Location) -> int:
-        """The line of ``location`` or of the nearest thing around it."""
-        for length in range(len(location), -1, -1):
-            mark = self.marks.get(location[:length])
-            if mark is not None:
-                return mark.line
-        return 0
-
-    def source(self, location: Location) -> str | None:
-        """The value at ``location`` as it is written in the file, shortened; ``None`` for lists and mappings."""
-        mark = self.marks.get(location)
-        return None if mark is None else mark.source
-
-    def fault(self, location: Location, rule: str, *, line: int | None = None, source: str | None = None) -> None:
-        """Add a fault at ``location``: ``place='source' rule`` or ``place rule`` when there is no source."""
-        if len(self.faults) > FAULTS_LIMIT:
-            return
-        if len(self.faults) == FAULTS_LIMIT:
-            location, rule, source = (), "has more faults than these; correct them first", None
-        place = place_text(location)
-        secret = "headers" in location or (bool(location) and _SECRET_KEY.search(str(location[-1])) is not None)
-        shown = "" if source is None else f"='{'***' if secret else _shortened(source)}'"
-        text = f"{place}{shown} {rule}".strip()
-        self.faults.append(Fault(self.path, self.line(location) if line is None else line, place, text))
-
-    def spoils(self, location: Location) -> bool:
-        """Whether the YAML at ``location`` or around it was refused, so that later rules would only repeat it."""
-        return any(location[:length] in self.spoilt for length in range(len(location) + 1))
-
-
-def place_text(location: Location) -> str:
-    """Write a location as people do: ``('steps', 1, 'name')`` becomes ``steps[1].name``; odd names are quoted."""
-    text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif _PLAIN_KEY.fullmatch(part):
-            text += f".{part}" if text else part
-        else:
-            text += f"['{_shortened(part)}']"
-    return text
 
 
 def read_document(path: Path, shown: str | None = None) -> Document:
@@ -195,52 +99,6 @@ def _syntax_rule(text: str, error: yaml.MarkedYAMLError, mark: yaml.Mark | None)
         return "has a full-width colon '：'; write ': ' (colon and space)"
     problem = " ".join((error.problem or "it cannot be read").split())
     return f"is not YAML ({problem}); correct the syntax on this line or just before it"
-
-
-_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_REAL = re.compile(r"[-+]?(0|[1-9][0-9]*)?\.[0-9]+|[-+]?(0|[1-9][0-9]*)\.")
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_OLD_BOOLEANS = {"y": True, "yes": True, "on": True, "n": False, "no": False, "off": False}
-
-_SURPRISES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"),
-        "is a base-60 number in YAML 1.1; quote it, or write seconds, e.g. 90s",
-    ),
-    (
-        re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?"),
-        'is a date in YAML 1.1 and text in 1.2; quote it, e.g. "2026-01-31"',
-    ),
-    (
-        re.compile(r"[-+]?0[0-9_]+"),
-        "has a leading zero: an octal number in YAML 1.1; quote it, or drop the zero",
-    ),
-    (
-        re.compile(r"[-+]?0(x[0-9a-fA-F_]+|o[0-7]+|b[01_]+)"),
-        "is not a decimal number; write it in decimal, or quote it",
-    ),
-    (
-        re.compile(r"[-+]?[0-9]+[0-9_]*_[0-9_]*(\.[0-9_]*)?|[-+]?[0-9]+\.[0-9]*_[0-9_]*"),
-        "has an underscore: a number in YAML 1.1 and text in 1.2; drop the underscore, or quote it",
-    ),
-    (
-        re.compile(r"[-+]?0[0-9]+\.[0-9]*"),
-        "has a leading zero; drop the zero, or quote it",
-    ),
-    (
-        re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"),
-        "is a number in YAML 1.2 and text in 1.1; write it without an exponent, or quote it",
-    ),
-    (
-        re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
-        "is not a finite number; write a number",
-    ),
-    (re.compile(r"=|<<"), "has a special meaning in YAML 1.1; quote it"),
-)
 
 
 class _Reader:
@@ -324,7 +182,7 @@ class _Reader:
         if event.anchor is not None or event.tag is not None:
             self._spoil((*location, key), "has an anchor or tag on its key; delete it", event)
         if event.style is None:
-            value, rule = _resolve(key)
+            value, rule = resolve(key)
             if key == "<<":
                 self._spoil((*location, key), "merges mappings in YAML 1.1; write the keys out", event)
             elif rule is not None or not isinstance(value, str):
@@ -336,7 +194,7 @@ class _Reader:
         self._document.marks[location] = Mark(_line(event), text)
         if event.style is not None:
             return text
-        value, rule = _resolve(text)
+        value, rule = resolve(text)
         if value is None and location:
             rule = "has no value; write one or delete the key"
         if rule is not None:
@@ -344,33 +202,5 @@ class _Reader:
         return value
 
 
-def _resolve(text: str) -> tuple[Any, str | None]:
-    """The value of a plain scalar, and the rule it breaks, if any."""
-    if text in _WORDS:
-        return _WORDS[text], None
-    meant = _OLD_BOOLEANS.get(text.lower())
-    if meant is not None:
-        remedy = f'write {str(meant).lower()}, or quote it: "{text}"'
-        return meant, f"is a boolean in YAML 1.1 and text in 1.2; {remedy}"
-    rule = next((rule for pattern, rule in _SURPRISES if pattern.fullmatch(text)), None)
-    return (text, rule) if rule is not None else _resolve_number(text)
-
-
-def _resolve_number(text: str) -> tuple[Any, str | None]:
-    if _NUMBER.fullmatch(text):
-        return (int(text), None) if len(text) <= 18 else (text, "has more digits than programs agree on; quote it")
-    if _REAL.fullmatch(text):
-        value = float(text)
-        exact = Decimal(repr(value)) == Decimal(text)
-        return (value, None) if exact else (text, "has more digits than a number keeps; quote it")
-    return text, None
-
-
 def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
-
-
-def _shortened(source: str) -> str:
-    flat = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in source[:VALUE_TEXT_LIMIT])
-    flat += source[VALUE_TEXT_LIMIT:]
-    return flat if len(flat) <= VALUE_TEXT_LIMIT else flat[: VALUE_TEXT_LIMIT - 1] + "…"

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from cxgauge.metrics.check_evaluation import Reason
+from cxgauge.metrics.check_reason import Reason
 from cxgauge.metrics.config import Config
 from cxgauge.metrics.flow import parse_flow
 

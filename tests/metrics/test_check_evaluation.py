@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.metrics.check_evaluation import REASON_TEXT, Reason, evaluate_checks, reason_text
+from cxgauge.metrics.check_evaluation import evaluate_checks
+from cxgauge.metrics.check_reason import REASON_TEXT, Reason, reason_text
 from cxgauge.metrics.flow import StepSpec, parse_flow
 from cxgauge.metrics.verdict import CheckResult
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.metrics.check_evaluation import Reason
+from cxgauge.metrics.check_reason import Reason
 from cxgauge.metrics.flow import StepSpec
 from cxgauge.metrics.judge import Judgement, judge, judge_results
 from cxgauge.metrics.observation import check_results

@@ -8,12 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxgauge.metrics.fault import FAULTS_LIMIT, Fault, SpecificationError, place_text
 from cxgauge.metrics.strict_yaml import (
-    FAULTS_LIMIT,
     SIZE_LIMIT_BYTES,
-    Fault,
-    SpecificationError,
-    place_text,
     read_document,
     read_text,
 )
