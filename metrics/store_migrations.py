@@ -74,8 +74,13 @@ class MigrationPlan:
 
     @property
     def version(self) -> int:
-        """Version of the schema as it is; 0 for none."""
+        """Version of the schema before; 0 for none."""
         return max(self.applied, default=0)
+
+    @property
+    def target(self) -> int:
+        """Version of the schema once everything pending is applied."""
+        return max([self.version, *(migration.version for migration in self.pending)])
 
 
 def migrations() -> tuple[Migration, ...]:
