@@ -11,8 +11,12 @@ from pathlib import Path
 from ..metrics.observation import ObservationBatch
 from .spool_files import producer_lives
 from .spool_segment import (
+    CREATING_PREFIX,
     FRAME_BYTES,
     HEADER_BYTES_LIMIT,
+    LOCK_NAME,
+    NEW_SUFFIX,
+    SEGMENT_SUFFIX,
     Chunk,
     ProblemKind,
     ResumePoint,
@@ -22,7 +26,6 @@ from .spool_segment import (
     next_whole_record,
     records_in,
 )
-from .spool_writer import CREATING_PREFIX, LOCK_NAME, NEW_SUFFIX, SEGMENT_SUFFIX
 
 __all__ = ["CORRUPT_SEGMENTS_LIMIT", "SourceBacklog", "SpoolReader"]
 

@@ -28,7 +28,11 @@ import numpy as np
 from ..metrics.observation import RECORD, ObservationBatch
 
 __all__ = [
+    "CREATING_PREFIX",
+    "LOCK_NAME",
+    "NEW_SUFFIX",
     "RECORD_BYTES_LIMIT",
+    "SEGMENT_SUFFIX",
     "Chunk",
     "ProblemKind",
     "ResumePoint",
@@ -41,6 +45,10 @@ __all__ = [
     "records_in",
 ]
 
+LOCK_NAME = "lock"
+SEGMENT_SUFFIX = ".segment"
+NEW_SUFFIX = ".new"
+CREATING_PREFIX = ".creating-"
 RECORD_BYTES_LIMIT = 16 * 1024 * 1024
 _MAGIC = b"CXGSPOOL"
 _VERSION = 1

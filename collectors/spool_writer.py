@@ -16,72 +16,29 @@ from typing import TYPE_CHECKING, Literal
 
 from ..metrics.observation import ObservationBatch
 from .spool_files import Files
-from .spool_segment import SegmentHeader, SpoolError, SpoolFull, frame
+from .spool_limits import SpoolLimits
+from .spool_open_segment import OpenSegment
+from .spool_segment import (
+    CREATING_PREFIX,
+    LOCK_NAME,
+    NEW_SUFFIX,
+    SEGMENT_SUFFIX,
+    SegmentHeader,
+    SpoolError,
+    SpoolFull,
+    frame,
+)
 
 if TYPE_CHECKING:
     from ..metrics.config import SpoolConfig
 
-__all__ = ["LOCK_NAME", "SEGMENT_SUFFIX", "SpoolWriter", "SyncPolicy"]
+__all__ = ["SpoolWriter", "SyncPolicy"]
 
 SyncPolicy = Literal["always", "interval"]
 
-LOCK_NAME = "lock"
-SEGMENT_SUFFIX = ".segment"
-NEW_SUFFIX = ".new"
-CREATING_PREFIX = ".creating-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_USAGE_SECONDS = 1.0  # how old the figure of the whole directory's size may be
 _MIB = 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class _Segment:
-    """An open segment. ``written`` and ``synced`` are offsets; only whole records count as written."""
-
-    __slots__ = (
-        "created",
-        "descriptor",
-        "failed",
-        "files",
-        "number",
-        "path",
-        "start",
-        "sync_lock",
-        "synced",
-        "written",
-    )
-
-    def __init__(
-        self, files: Files, descriptor: int, path: Path, *, number: int, size: int, start: int, created: float
-    ) -> None:
-        self.files = files
-        self.descriptor = descriptor
-        self.path = path
-        self.number = number
-        self.start = start
-        self.written = self.synced = size
-        self.created = created
-        self.failed: OSError | None = None
-        self.sync_lock = threading.Lock()
-
-    def sync_to(self, end: int) -> None:
-        """Return when everything before ``end`` is on disk.
-
-        A failure is for ever: Linux reports a lost write once and then forgets it
-        (https://wiki.postgresql.org/wiki/Fsync_Errors), so that asking again would be told that all is well.
-        """
-        with self.sync_lock:
-            if self.failed is not None:
-                raise self.failed
-            if self.synced >= end:
-                return
-            reached = self.written
-            try:
-                self.files.sync(self.descriptor)
-            except OSError as error:
-                self.failed = error
-                raise
-            self.synced = reached
 
 
 class SpoolWriter:
@@ -144,20 +101,22 @@ class SpoolWriter:
         self._interval = sync_interval_seconds
         self._segment_bytes = segment_bytes
         self._segment_age = segment_age_seconds
-        self._maximum_bytes = maximum_bytes
-        self._maximum_age = maximum_age_seconds
-        self._minimum_free = minimum_free_bytes
         self._files = files or Files()
         self._clock = clock
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._closed = threading.Event()
         self._syncer: threading.Thread | None = None
-        self._used = 0
-        self._free = 0
-        self._usage_read_at = float("-inf")
         self.disk_errors = 0
         self._path = self.directory / self.source
+        self._limits = SpoolLimits(
+            self.directory,
+            self._path,
+            maximum_bytes=maximum_bytes,
+            maximum_age_seconds=maximum_age_seconds,
+            minimum_free_bytes=minimum_free_bytes,
+            clock=clock,
+        )
         try:
             self._open_source()
         except OSError as error:
@@ -268,7 +227,7 @@ class SpoolWriter:
         self._files.sync_directory(self.directory)
         self._segment = self._create_segment(1, previous_end=0, carried=b"")
 
-    def _create_segment(self, number: int, *, previous_end: int, carried: bytes) -> _Segment:
+    def _create_segment(self, number: int, *, previous_end: int, carried: bytes) -> OpenSegment:
         """Make a segment that readers see only once header and carried records are on disk."""
         now = self._clock()
         header = SegmentHeader(number, self.source, int(now * 1_000_000), previous_end, len(carried)).to_bytes()
@@ -289,16 +248,16 @@ class SpoolWriter:
             with contextlib.suppress(OSError):
                 new.unlink()
             raise
-        self._used += len(data)
-        return _Segment(self._files, descriptor, path, number=number, size=len(data), start=len(header), created=now)
+        self._limits.add(len(data))
+        return OpenSegment(self._files, descriptor, path, number=number, size=len(data), start=len(header), created=now)
 
-    def _writable(self, size: int) -> _Segment:
+    def _writable(self, size: int) -> OpenSegment:
         """The segment to append ``size`` bytes to, after limits and rotation."""
         if self._pid != os.getpid():
             raise SpoolError(f"the source {self.source} belongs to process {self._pid}; open a writer after the fork")
         if self._closed.is_set():
             raise SpoolError(f"the source {self.source} is closed")
-        self._refuse_beyond_limits(size)
+        self._limits.refuse(size)
         if self._segment.failed is not None:
             self._replace(self._segment)
         elif self._due(self._segment) or self._segment.written + size > max(
@@ -307,7 +266,7 @@ class SpoolWriter:
             self._rotate()
         return self._segment
 
-    def _due(self, segment: _Segment) -> bool:
+    def _due(self, segment: OpenSegment) -> bool:
         return segment.written > segment.start and self._clock() - segment.created >= self._segment_age
 
     def _rotate(self) -> None:
@@ -320,12 +279,11 @@ class SpoolWriter:
         try:
             self._segment = self._create_segment(old.number + 1, previous_end=old.written, carried=b"")
         except OSError as error:
-            if error.errno in _FULL:
-                raise SpoolFull(f"no space for a new segment in {self._path}: {error}") from error
-            raise SpoolError(f"no new segment in {self._path}: {error}") from error
+            kind = SpoolFull if error.errno in _FULL else SpoolError
+            raise kind(f"no new segment can be made in {self._path}: {error}") from error
         self._close_quietly(old)
 
-    def _replace(self, old: _Segment) -> None:
+    def _replace(self, old: OpenSegment) -> None:
         """Leave a segment whose sync failed: repeat what was not synced in a new one."""
         self.disk_errors += 1
         try:
@@ -334,13 +292,14 @@ class SpoolWriter:
                 raise OSError(errno.EIO, "what was written cannot be read back")
             new = self._create_segment(old.number + 1, previous_end=old.synced, carried=carried)
         except OSError as error:
-            raise SpoolError(f"the disk under {old.path} failed, and a new segment as well: {error}") from error
+            kind = SpoolFull if error.errno in _FULL else SpoolError
+            raise kind(f"the disk under {old.path} failed, and a new segment as well: {error}") from error
         self._segment = new
         self._close_quietly(old)
 
     # Bytes
 
-    def _write(self, segment: _Segment, data: bytes) -> None:
+    def _write(self, segment: OpenSegment, data: bytes) -> None:
         try:
             written = self._files.write(segment.descriptor, data)
             if written != len(data):
@@ -351,16 +310,16 @@ class SpoolWriter:
                 raise SpoolFull(f"no space left for {segment.path}: {error}") from error
             raise SpoolError(f"writing {segment.path} failed: {error}") from error
         segment.written += len(data)
-        self._used += len(data)
+        self._limits.add(len(data))
 
-    def _cut(self, segment: _Segment, cause: OSError) -> None:
+    def _cut(self, segment: OpenSegment, cause: OSError) -> None:
         """Remove what a failed write left; where that fails too, the next segment states where this one ends."""
         try:
             self._files.truncate(segment.descriptor, segment.written)
         except OSError:
             segment.failed = cause
 
-    def _confirm(self, segment: _Segment, end: int) -> None:
+    def _confirm(self, segment: OpenSegment, end: int) -> None:
         try:
             segment.sync_to(end)
         except OSError as error:
@@ -368,49 +327,18 @@ class SpoolWriter:
                 if self._segment is segment:
                     try:
                         self._replace(segment)
-                    except SpoolError:
+                    except SpoolError as failure:
                         self._disown(segment)
-                        raise
+                        raise SpoolError(str(failure)) from error  # a reader may have seen it: not merely refused
                 if end > segment.written:  # another thread's attempt gave our record up
                     raise SpoolError(f"the disk under {segment.path} failed: {error}") from error
 
-    def _disown(self, segment: _Segment) -> None:
+    def _disown(self, segment: OpenSegment) -> None:
         """Forget records whose appends are about to raise, so that a later segment does not repeat them."""
         if self.sync_policy == "always":
             segment.written = segment.synced
             with contextlib.suppress(OSError):
                 self._files.truncate(segment.descriptor, segment.written)
-
-    def _refuse_beyond_limits(self, size: int) -> None:
-        now = time.monotonic()
-        if now - self._usage_read_at >= _USAGE_SECONDS or self._used + size > self._maximum_bytes:
-            self._used = _directory_bytes(self.directory)
-            self._free = _free_bytes(self.directory)
-            self._usage_read_at = now
-            self._refuse_when_unread()
-        if self._used + size > self._maximum_bytes:
-            raise SpoolFull(
-                f"the spool {self.directory} holds {self._used} bytes, maximum_bytes={self._maximum_bytes}; "
-                "start the writer that reads it, or raise the limit"
-            )
-        if self._free - size < self._minimum_free:
-            raise SpoolFull(
-                f"{self._free} bytes are free under {self.directory}, minimum_free_bytes={self._minimum_free}; "
-                "free some space"
-            )
-
-    def _refuse_when_unread(self) -> None:
-        oldest = min(_segment_paths(self._path), default=self._segment.path)
-        if oldest == self._segment.path:
-            return
-        with contextlib.suppress(OSError):
-            age = self._clock() - oldest.stat().st_mtime
-            if age > self._maximum_age:
-                self._usage_read_at = float("-inf")
-                raise SpoolFull(
-                    f"{oldest} has been waiting for {age:.0f} s, maximum_age_seconds={self._maximum_age:.0f}; "
-                    "start the writer that reads it, or raise the limit"
-                )
 
     # Background sync
 
@@ -426,7 +354,7 @@ class SpoolWriter:
         with contextlib.suppress(OSError):
             self._files.close(self._lock_descriptor)
 
-    def _close_quietly(self, segment: _Segment) -> None:
+    def _close_quietly(self, segment: OpenSegment) -> None:
         with segment.sync_lock, contextlib.suppress(OSError):
             self._files.close(segment.descriptor)
             segment.descriptor = -1
@@ -447,27 +375,6 @@ def _sync_regularly(reference: weakref.ref[SpoolWriter]) -> None:
         with contextlib.suppress(SpoolError, OSError, ValueError):
             writer.sync()
         del writer
-
-
-def _segment_paths(directory: Path) -> list[Path]:
-    return [entry for entry in directory.iterdir() if entry.name.endswith(SEGMENT_SUFFIX)]
-
-
-def _directory_bytes(directory: Path) -> int:
-    """Bytes of all segments of all sources; what vanishes while counting is not counted."""
-    total = 0
-    with os.scandir(directory) as sources:
-        for source in sources:
-            with contextlib.suppress(OSError), os.scandir(source.path) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        total += entry.stat(follow_symlinks=False).st_size
-    return total
-
-
-def _free_bytes(directory: Path) -> int:
-    status = os.statvfs(directory)
-    return status.f_bavail * status.f_frsize
 
 
 _OPEN: weakref.WeakSet[SpoolWriter] = weakref.WeakSet()

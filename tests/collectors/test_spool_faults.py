@@ -126,16 +126,15 @@ def test_a_flipped_bit_anywhere_loses_at_most_its_record_and_is_reported(tmp_pat
     whole, ends = segment.read_bytes(), ends_of_records(segment)
     first = 0 if which == 0 else 3
     for position in range(len(whole)):
-        for bit in (0, 7):
-            rotten = bytearray(whole)
-            rotten[position] ^= 1 << bit
-            segment.write_bytes(rotten)
+        rotten = bytearray(whole)
+        rotten[position] ^= 1 << position % 8
+        segment.write_bytes(rotten)
             found, problems, finished = drain(tmp_path, source)
-            hit = [number for number, end in enumerate(ends[1:]) if ends[number] <= position < end]
-            lost = {2 * (first + number) + row for number in hit for row in (0, 1)}
-            assert found == [number for number in range(12) if number not in lost], position
-            assert len(problems) == 1, position
-            assert finished, position
+        hit = [number for number, end in enumerate(ends[1:]) if ends[number] <= position < end]
+        lost = {2 * (first + number) + row for number in hit for row in (0, 1)}
+        assert found == [number for number in range(12) if number not in lost], position
+        assert len(problems) == 1, position
+        assert finished, position
     segment.write_bytes(whole)
     assert drain(tmp_path, source) == (list(range(12)), [], True)
 
@@ -209,7 +208,10 @@ def test_a_segment_cut_short_of_what_its_successor_states_is_reported(tmp_path: 
 
 
 class FaultyFiles(Files):
-    """Fails calls as a script says: each entry is met by one call of the write, sync or truncate it names."""
+    """Fails calls as a script says: each entry is met by one call of the write, sync or truncate it names.
+
+    Syncs that succeed do nothing: no power fails here.
+    """
 
     def __init__(self, script: list[str]) -> None:
         self.script = script
@@ -234,7 +236,9 @@ class FaultyFiles(Files):
     def sync(self, descriptor: int) -> None:
         if self._meets("unsynced"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        super().sync(descriptor)
+
+    def sync_directory(self, path: Path) -> None:
+        pass
 
     def truncate(self, descriptor: int, size: int) -> None:
         if self._meets("uncut"):
