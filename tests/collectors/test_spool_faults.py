@@ -129,7 +129,7 @@ def test_a_flipped_bit_anywhere_loses_at_most_its_record_and_is_reported(tmp_pat
         rotten = bytearray(whole)
         rotten[position] ^= 1 << position % 8
         segment.write_bytes(rotten)
-            found, problems, finished = drain(tmp_path, source)
+        found, problems, finished = drain(tmp_path, source)
         hit = [number for number, end in enumerate(ends[1:]) if ends[number] <= position < end]
         lost = {2 * (first + number) + row for number in hit for row in (0, 1)}
         assert found == [number for number in range(12) if number not in lost], position
