@@ -1,0 +1,46 @@
+"""Real OpenTelemetry SDKs feed a flow whose application was never told of cxgauge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxgauge.metrics.verdict import Verdict
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "senders"
+COUNT = 1000
+
+
+def assert_all_arrived(receiving: Any) -> None:
+    """Of a thousand: every tenth slow, every 25th (from the second) failed, two channels, seven customers."""
+    rows = receiving.rows(COUNT)
+    assert {(series.flow, series.step) for series, _ in rows} == {("bill_inquiry", "bill_total")}
+    assert Counter(Verdict(row["verdict"]).label for _, row in rows) == {"good": 860, "slow": 100, "error": 40}
+    assert Counter(dict(series.dimensions)["channel"] for series, _ in rows) == {"app": 500, "web": 500}
+    durations = Counter(round(float(row["duration_seconds"]), 3) for _, row in rows)
+    assert durations == {0.2: 900, 1.5: 100}
+    assert len({row["customer"].tobytes() for _, row in rows}) == 7
+    assert len({row["span_id"] for _, row in rows}) == COUNT
+
+
+def test_python(receiving: Any, python: list[str]) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    output = receiving.run([*python, str(EXAMPLES / "python" / "bill.py"), str(COUNT)], EXAMPLES)
+    assert output == "1000 spans sent as proto"
+    assert_all_arrived(receiving)
+
+
+@pytest.mark.parametrize("encoding", ["proto", "json"])
+def test_javascript(receiving: Any, javascript: Path, encoding: str) -> None:
+    output = receiving.run(["node", "bill.js", str(COUNT), encoding], javascript)
+    assert output == f"1000 spans sent as {'http' if encoding == 'json' else 'proto'}"
+    assert_all_arrived(receiving)
+
+
+def test_java(receiving: Any, java: Path) -> None:
+    output = receiving.run(["java", "-cp", "lib/*", "Bill.java", str(COUNT)], java)
+    assert output == "1000 spans sent as proto"
+    assert_all_arrived(receiving)
