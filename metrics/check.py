@@ -120,6 +120,15 @@ Tolerance = Annotated[
 ]
 
 
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise refuse("is not a number of entries; write 0 or more, in digits")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_count), WithJsonSchema({"type": "integer", "minimum": 0})]
+
+
 class When(StrictModel):
     """A condition: the check is not evaluated unless it holds (``not_evaluated``, which is no verdict)."""
 
@@ -198,9 +207,7 @@ class CountEquals(CheckSpec):
     kind: Literal["count_equals"]
     of: Operand = Field(description="The entries counted.")
     value: Operand | None = Field(default=None, description="The value that tells the number. Give this or `expected`.")
-    expected: Annotated[int, Field(ge=0, strict=True)] | None = Field(
-        default=None, description="The fixed number. Give this or `value`."
-    )
+    expected: Count | None = Field(default=None, description="The fixed number. Give this or `value`.")
 
 
 class FreshWithin(CheckSpec):

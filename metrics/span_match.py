@@ -30,6 +30,8 @@ def _text_match(value: object) -> object:
         return {"exact": "true" if value else "false"}
     if isinstance(value, (str, int, float)):
         return {"exact": str(value)}
+    if not isinstance(value, (dict, TextMatch)):
+        raise refuse("is neither a text nor a pattern; write the text itself, or {pattern: '…'}")
     if isinstance(value, dict) and len(value) != 1:
         raise refuse("needs either 'exact' or 'pattern'; write the text itself, or {pattern: '…'}")
     return value

@@ -16,7 +16,7 @@ from .strict_yaml import Document, Location
 __all__ = ["raise_together", "validate"]
 
 _OWN = ("cxgauge", "cxgauge_secret")  # errors whose message is the rule, see scalar_types.refuse
-_NOT_A_LIST = "is not a list; start each line of it with '- '"
+_NOT_A_LIST = "is not a list; write [a, b], or start each line of it with '- '"
 _NOT_A_MAPPING = "is not a mapping; write 'key: value' lines below it"
 _RULES = {
     "list_type": _NOT_A_LIST,

@@ -49,14 +49,38 @@ def definitions() -> dict[str, dict[str, Any]]:
     return found
 
 
-def table(name: str) -> str:
-    """The key table of a model."""
+def notifier_types() -> list[str]:
+    """The models of notifiers, in the order of the union."""
+    ways = definitions()["config"]["properties"]["notifiers"]["items"]["oneOf"]
+    return [way["$ref"].rsplit("/", 1)[1] for way in ways]
+
+
+def notifiers() -> str:
+    """The keys that all notifiers have, then each type with its own."""
+    types = notifier_types()
+    common = set.intersection(*(set(definitions()[name]["properties"]) for name in types)) - {"type"}
+    parts = [table(types[0], only=common)]
+    for name in types:
+        schema = definitions()[name]
+        kind = schema["properties"]["type"]["const"]
+        own = set(schema["properties"]) - common - {"type"}
+        parts.append(f"**`type: {kind}`** {_flat(schema['description'])}\n")
+        parts += [table(name, only=own)] if own else []
+    return "\n".join(parts)
+
+
+def table(name: str, only: set[str] | None = None) -> str:
+    """The key table of a model, or of some of its keys."""
+    if name == "notifiers":
+        return notifiers()
     schema = definitions()[name]
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     either = {key for part in schema.get("allOf", []) for way in part.get("oneOf", []) for key in way["required"]}
     for key, value in schema["properties"].items():
         if key.endswith("_file") and key.removesuffix("_file") in schema["properties"]:
             continue  # said once, under secrets
+        if only is not None and key not in only:
+            continue
         required = key in schema.get("required", []) or key in either
         default = "**required**" if required else f"`{_default(value)}`" if "default" in value else ""
         description = _flat(value.get("description") or _target(value).get("description", ""))
@@ -71,7 +95,8 @@ def filled(text: str) -> str:
 
 def mentioned(text: str) -> Iterator[str]:
     """Names of the models whose tables ``text`` has."""
-    return (block[2] for block in _BLOCK.finditer(text))
+    for block in _BLOCK.finditer(text):
+        yield from notifier_types() if block[2] == "notifiers" else (block[2],)
 
 
 def _target(value: dict[str, Any]) -> dict[str, Any]:

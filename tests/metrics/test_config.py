@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 from zoneinfo import ZoneInfo
 
 import psycopg.conninfo
 import pytest
 
 from cxgauge.metrics.config import Config, Secret, SecretError, SpecificationError
-from cxgauge.metrics.notifier_settings import LogNotifier, WebhookNotifier
+from cxgauge.metrics.notifier_settings import AnyNotifier, LogNotifier, WebhookNotifier
 
 
 def faults(text: str) -> str:
@@ -106,6 +107,14 @@ def test_every_fault_is_told_in_the_order_of_lines() -> None:
         "cxgauge.yml:3: spool.fsync='never' is not one of always, interval; choose one\n"
         "cxgauge.yml:4: http.prt is an unknown key; did you mean 'port'?\n"
         "cxgauge.yml:5: retention.hour_rollups_days='2' makes hours (2) be kept shorter than windows (90); swap them"
+    )
+
+
+def test_a_misspelt_notifier_type_lists_all_types() -> None:
+    known = [get_args(model.model_fields["type"].annotation)[0] for model in get_args(get_args(AnyNotifier)[0])]
+    assert {"log", "webhook"} <= set(known)
+    assert faults("notifiers:\n  - {name: ops, type: webhok}\n") == (
+        f"cxgauge.yml:2: notifiers[0].type='webhok' is not one of {', '.join(known)}; did you mean 'webhook'?"
     )
 
 

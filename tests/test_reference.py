@@ -13,7 +13,7 @@ from cxgauge.metrics.check_reason import Reason
 from cxgauge.metrics.config import Config
 from cxgauge.metrics.flow import parse_flow
 
-FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
 
 def generator() -> ModuleType:
