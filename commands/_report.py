@@ -17,7 +17,21 @@ if TYPE_CHECKING:
     from ..metrics.flow import FlowSpec
     from ..metrics.store import Store
 
-__all__ = ["declared_flow", "make_report", "write_report"]
+__all__ = ["declared_flow", "declared_flows", "make_report", "write_report"]
+
+
+def declared_flows(config: Config) -> dict[str, FlowSpec]:
+    """The declared flows by name.
+
+    Raises:
+        typer.Exit: there is none, or one has faults; all of them have been printed.
+    """
+    from ..metrics.flow import SpecificationError, load_flows
+
+    try:
+        return load_flows(config.flows.directory)
+    except SpecificationError as error:
+        raise fail(str(error)) from None
 
 
 def declared_flow(config: Config, name: str) -> FlowSpec:
@@ -26,12 +40,7 @@ def declared_flow(config: Config, name: str) -> FlowSpec:
     Raises:
         typer.Exit: there is none; the message says which there are.
     """
-    from ..metrics.flow import SpecificationError, load_flows
-
-    try:
-        flows = load_flows(config.flows.directory)
-    except SpecificationError as error:
-        raise fail(str(error)) from None
+    flows = declared_flows(config)
     if name not in flows:
         raise fail(f"flow {name!r} is not declared in {config.flows.directory}; declared are {', '.join(flows)}")
     return flows[name]

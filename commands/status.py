@@ -1,0 +1,92 @@
+"""``cxgauge status``: how are the flows doing right now?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..dashboards.status import Status
+    from ..dashboards.wording import Wording
+
+__all__ = ["StatusFormat", "status"]
+
+
+class StatusFormat(StrEnum):
+    """How the state is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class StatusLanguage(StrEnum):
+    """Language of the output."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
+def status(
+    since: Annotated[str, typer.Option("--from", help="From when on, such as 24h, 7d or today.")] = "24h",
+    output: Annotated[StatusFormat, typer.Option("--format", help="text or json.")] = StatusFormat.TEXT,
+    language: Annotated[StatusLanguage | None, typer.Option(help="en or zh; by default the configuration's.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration; cxgauge.yml by default.")] = None,
+) -> None:
+    r"""Print the state of every flow and the open alerts; exits with 3 when there is an open alert.
+
+    \b
+    Example:  cxgauge status
+              cxgauge status --from 7d --format json
+    """
+    import time
+
+    from ..dashboards.periods import aligned, parse_moment
+    from ..dashboards.status import read_status
+    from ..dashboards.wording import Wording
+    from ..metrics.translation import Language
+    from ._installation import fail, load_config, open_store
+    from ._report import declared_flows
+
+    settings = load_config(config)
+    flows = declared_flows(settings)
+    now = time.time()
+    chosen: Language = language.value if language else settings.language
+    wording = Wording(chosen, settings.timezone)
+    try:
+        start = parse_moment(since, settings.timezone, now)
+        period = aligned(start, now, 3_600 if now - start >= 86_400 else settings.window_seconds)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    with open_store(settings) as store:
+        found = read_status(store, flows, period, wording)
+    if output is StatusFormat.JSON:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+    else:
+        _print(found, wording)
+    if found.alerts:
+        raise typer.Exit(3)
+
+
+def _print(found: Status, wording: Wording) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..dashboards.status import alert_lines, status_headings, status_lines
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for position, heading in enumerate(status_headings(wording)):
+        table.add_column(heading, justify="right" if 2 <= position <= 4 else "left")
+    for row in status_lines(found, wording):
+        table.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    console.print(wording.period(found.period))
+    console.print(table)
+    for line in alert_lines(found, wording):
+        console.print(line)

@@ -1,0 +1,142 @@
+"""The state of everything in a few lines: for the terminal and for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..alerts.alert import alert_from_json
+from ..alerts.text import alert_text
+from ..alerts.titles import Titles
+from ..metrics.flow import FlowSpec
+from ..metrics.named_queries import named_query
+from ..metrics.store import Store
+from .figure_types import Period
+from .headline import flow_titles
+from .overview import FlowSummary, read_overview
+from .wording import Wording
+
+__all__ = ["AlertStatus", "FlowStatus", "Status", "alert_lines", "read_status", "status_headings", "status_lines"]
+
+_ALERTS_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStatus:
+    """One flow: ``state`` is ``alert``, ``missed`` (its objective), ``fine`` or ``no_data``."""
+
+    flow: str
+    title: str
+    state: str
+    observations: int
+    simulated: int
+    good_rate: float | None
+    objective: float
+    budget_left: float | None
+    last_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertStatus:
+    """One open alert in a sentence."""
+
+    id: str
+    severity: str
+    flow: str
+    text: str
+    acknowledged_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Flows of a period and the alerts open now."""
+
+    period: Period
+    flows: tuple[FlowStatus, ...]
+    alerts: tuple[AlertStatus, ...]
+
+
+def read_status(store: Store, flows: Mapping[str, FlowSpec], period: Period, wording: Wording) -> Status:
+    """Read the state of every declared flow in ``period``, and the open alerts."""
+    summaries = read_overview(store, flows, period)
+    parameters = {"start": period.end, "end": period.end, "limit": _ALERTS_SHOWN}
+    with store.connection() as connection:
+        rows = connection.execute(named_query("report.alerts_listed"), parameters).fetchall()
+    titles = Titles({name: flow_titles(flow) for name, flow in flows.items()})
+    alerts = [alert for alert in (alert_from_json(row[0]) for row in rows) if alert.is_open]
+    return Status(
+        period,
+        tuple(_flow(summary, wording) for summary in summaries),
+        tuple(
+            AlertStatus(
+                alert.id,
+                alert.severity.value,
+                alert.flow,
+                alert_text(alert, titles, wording.figures, now=0.0).short,
+                alert.acknowledged_by,
+            )
+            for alert in alerts
+        ),
+    )
+
+
+def _flow(summary: FlowSummary, wording: Wording) -> FlowStatus:
+    left = summary.budget.left
+    state = "fine" if left is None or left >= 0 else "missed"
+    if summary.alerts:
+        state = "alert"
+    elif not summary.observations:
+        state = "no_data"
+    return FlowStatus(
+        summary.flow.name,
+        summary.flow.title.in_language(wording.language),
+        state,
+        summary.observations,
+        summary.simulated,
+        summary.good_rate.value,
+        summary.budget.objective,
+        left,
+        summary.last_at,
+    )
+
+
+def status_headings(wording: Wording) -> tuple[str, ...]:
+    """Headings of :func:`status_lines`."""
+    text = wording.translator.text
+    return (
+        text("Flow"),
+        text("State"),
+        text("Good answers"),
+        text("Error budget left"),
+        text("Observations"),
+        text("Last data"),
+    )
+
+
+def alert_lines(status: Status, wording: Wording) -> list[str]:
+    """One line an open alert; one that says so when there is none."""
+    if not status.alerts:
+        return [wording.translator.text("No open alert.")]
+    return [f"[{alert.id}] {alert.text}" for alert in status.alerts]
+
+
+def status_lines(status: Status, wording: Wording) -> list[tuple[str, ...]]:
+    """Rows for a table: flow, state, good answers, budget left, observations, last data."""
+    text = wording.translator.text
+    states = {
+        "alert": text("alert open"),
+        "missed": text("objective missed"),
+        "fine": text("no alert"),
+        "no_data": text("no data"),
+    }
+    return [
+        (
+            flow.title,
+            states[flow.state],
+            wording.percent(flow.good_rate),
+            wording.share(flow.budget_left),
+            wording.count(flow.observations) + (f" ({text('simulated')})" if flow.simulated else ""),
+            wording.time(flow.last_at),
+        )
+        for flow in status.flows
+    ]
