@@ -26,7 +26,8 @@ from .recorder_configuration import across_opener, opener, recorder_options
 from .recorder_current_span import current_span_reader
 from .recorder_encoding import Encoder, Measured
 from .recorder_exceptions import ExceptionVerdicts
-from .recorder_flow import CURRENT_FLOW, NO_STEP, Flow, FlowPlan, NoFlow, Settings, Step
+from .recorder_flow import CURRENT_FLOW, NO_STEP, Flow, NoFlow, Settings, Step
+from .recorder_plan import FlowPlan
 from .recorder_propagation import Carrier, Handover, extract, inject
 from .recorder_sink import SpoolSink
 from .spool import SpoolWriter

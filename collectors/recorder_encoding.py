@@ -17,7 +17,8 @@ from .customer_token import CustomerTokens
 from .recorder_across import AcrossResults
 from .recorder_buffer import DropReason, Drops
 from .recorder_exceptions import ExceptionVerdicts
-from .recorder_flow import Flow, FlowRecord, Step, StepPlan
+from .recorder_flow import Flow, FlowRecord, Step
+from .recorder_plan import StepPlan
 
 if TYPE_CHECKING:
     from .across import AcrossJudge

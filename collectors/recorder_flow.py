@@ -13,15 +13,15 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
-from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.judge import Judgement, judge
 from ..metrics.observation import SeriesKey
 from ..metrics.verdict import CheckResult, Verdict
 from .customer_token import CustomerKey
 from .recorder_buffer import Buffer, DropReason
 from .recorder_exceptions import ExceptionVerdicts
+from .recorder_plan import FlowPlan, StepPlan
 
-__all__ = ["CURRENT_FLOW", "Flow", "FlowPlan", "Step", "StepPlan"]
+__all__ = ["CURRENT_FLOW", "NO_STEP", "Flow", "FlowRecord", "NoFlow", "Said", "Settings", "Step"]
 
 CURRENT_FLOW: ContextVar[Flow | None] = ContextVar("cxgauge_flow", default=None)
 _NANOSECONDS = 1_000_000_000
@@ -29,50 +29,6 @@ _NANOSECONDS = 1_000_000_000
 
 class _UnfinishedError(BaseException):
     """What ``Step.raised`` holds before the step is left."""
-
-
-class StepPlan:
-    """A step as the recorder uses it."""
-
-    __slots__ = ("across", "check_names", "name", "required_next", "spec")
-
-    def __init__(self, flow: FlowSpec, spec: StepSpec) -> None:
-        self.name = spec.name
-        self.spec = spec
-        self.check_names = spec.check_names
-        self.across = bool(flow.across_of(spec.name))
-        if self.across:  # checks between steps come after the step's own
-            from .span_shape import checks_of
-
-            self.check_names = checks_of(flow, spec)[0]
-        following = (flow.step(name) for name in flow.following(spec.name))
-        self.required_next = next((step.name for step in following if not step.optional), None)
-
-
-class FlowPlan:
-    """A flow as the recorder uses it."""
-
-    __slots__ = ("first", "name", "spec", "steps")
-
-    def __init__(self, spec: FlowSpec) -> None:
-        self.name = spec.name
-        self.spec = spec
-        self.steps = {step.name: StepPlan(spec, step) for step in spec.steps}
-        self.first = next((step.name for step in spec.steps if not step.optional), None)
-
-    def next_expected(self, passed: list[str]) -> str | None:
-        """The step a customer who passed these steps would have to pass next; None when the flow may end here.
-
-        A flow that passed a step after which nothing is required has reached an end, whatever was repeated later.
-        """
-        if any(self.steps[name].required_next is None for name in passed):
-            return None
-        expected = self.steps[passed[-1]].required_next if passed else self.first
-        for _ in self.steps:
-            if expected is None or expected not in passed:
-                break
-            expected = self.steps[expected].required_next
-        return expected
 
 
 class InstanceNumbers:

@@ -15,7 +15,8 @@ from opentelemetry.trace import Status, StatusCode
 from ..metrics.names import Attribute, InstrumentationScope
 from ..metrics.verdict import CheckResult, Verdict
 from .recorder_encoding import judge_step
-from .recorder_flow import Flow, Step, StepPlan
+from .recorder_flow import Flow, Step
+from .recorder_plan import StepPlan
 
 __all__ = ["SpanStep"]
 

@@ -13,7 +13,7 @@ import pytest
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
 from cxgauge.collectors.recorder import Recorder
-from cxgauge.collectors.recorder_flow import FlowPlan
+from cxgauge.collectors.recorder_plan import FlowPlan
 from cxgauge.collectors.spool import ResumePoint, SpoolReader, SpoolWriter
 from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import SeriesKey, Source, check_results

@@ -481,14 +481,17 @@ print("equal")
     assert (done.stdout, done.stderr) == ("equal\n", "")
 
 
-PRODUCER = f"""
+PRODUCER = """
 import os, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_spool_faults import batch, Path, SpoolWriter
-writer = SpoolWriter(Path(sys.argv[1]), sync=sys.argv[2], segment_bytes=5_000, minimum_free_bytes=0)
+import numpy as np
+from cxgauge.collectors.spool import SpoolWriter
+from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
+writer = SpoolWriter(sys.argv[1], sync=sys.argv[2], segment_bytes=5_000, minimum_free_bytes=0)
 number = int(sys.argv[3])
+records = np.zeros(2, RECORD)
 while True:
-    writer.append(batch(2 * number))
+    records["observed_at_us"] = 2 * number, 2 * number + 1
+    writer.append(ObservationBatch((SeriesKey("bill_inquiry", "bill_total"),), records))
     os.write(1, b"%d\\n" % number)
     number += 1
 """
