@@ -36,6 +36,7 @@ def up(
     from ..metrics.strict_yaml import SpecificationError
     from ._service import Service
 
+    signals = _Signals()
     try:
         service = Service(config)
         service.start()
@@ -46,24 +47,28 @@ def up(
     except (EmbeddedPostgresError, SpoolError, UnprotectedError, SecretError, OSError, ValueError) as error:
         raise fail(str(error)) from None
     typer.echo(f"pages on {service.http.url}   receiving on {service.receiver.url}")
-    _until_told_to_stop(service.reload)
+    signals.wait(service.reload)
     typer.echo("draining …")
     service.stop()
 
 
-def _until_told_to_stop(reload: Callable[[], object]) -> None:
-    """Return at SIGTERM or SIGINT; call ``reload`` at SIGHUP, here and not in the signal's handler."""
-    wake, ends, rereads = threading.Event(), threading.Event(), threading.Event()
+class _Signals:
+    """SIGTERM, SIGINT and SIGHUP, taken from now on and acted on by :meth:`wait`, not in their handler."""
 
-    def handle(number: int, _frame: object) -> None:
-        (rereads if number == signal.SIGHUP else ends).set()
-        wake.set()
+    def __init__(self) -> None:
+        self._wake, self._end, self._reread = threading.Event(), threading.Event(), threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._take)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, handle)
-    while not ends.is_set():
-        wake.wait()
-        wake.clear()
-        if rereads.is_set():
-            rereads.clear()
-            reload()
+    def _take(self, number: int, _frame: object) -> None:
+        (self._reread if number == signal.SIGHUP else self._end).set()
+        self._wake.set()
+
+    def wait(self, reload: Callable[[], object]) -> None:
+        """Return at SIGTERM or SIGINT, at once if it has come already; call ``reload`` at SIGHUP."""
+        while not self._end.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            if self._reread.is_set():
+                self._reread.clear()
+                reload()

@@ -1,0 +1,161 @@
+"""``cxgauge up`` as a process: takes, judges, serves; reloads, keeps the last good configuration; drains."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from cxgauge.collectors.recorder import Recorder
+from cxgauge.examples.bank import FLOWS_DIRECTORY
+from cxgauge.examples.processes import free_port
+from cxgauge.metrics.store import Store
+
+LIMIT_SECONDS = 30.0
+
+
+class Ruler:
+    """A running ``cxgauge up`` with a configuration of its own."""
+
+    def __init__(self, directory: Path, dsn: str) -> None:
+        self.directory = directory
+        self.dsn = dsn
+        self.config = directory / "cxgauge.yml"
+        self.flows = directory / "flows"
+        self.flows.mkdir()
+        for name in ("log_in", "transfer"):
+            text = (FLOWS_DIRECTORY / f"{name}.yml").read_text(encoding="utf-8")
+            (self.flows / f"{name}.yml").write_text(text, encoding="utf-8")
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        parts = conninfo_to_dict(dsn)
+        password = str(parts.pop("password", ""))
+        secret = "password: env:CXGAUGE_TEST_PASSWORD, " if password else ""
+        self.environment = {**os.environ, "CXGAUGE_TEST_PASSWORD": password}
+        self.config.write_text(
+            f"window_seconds: 1\ndatabase: {{{secret}dsn: {json.dumps(make_conninfo(**parts))}}}\n"
+            f"http: {{port: {port}}}\nreceiver: {{port: 0}}\nspool: {{directory: spool}}\n",
+            encoding="utf-8",
+        )
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the process and wait until its pages answer."""
+        log = (self.directory / "log").open("ab")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cxgauge", "up", "--config", str(self.config)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=self.environment,
+        )
+        log.close()
+        until(lambda: process.poll() is not None or self.answers("/-/healthy"), self.log)
+        assert process.poll() is None, self.log()
+        return process
+
+    def answers(self, path: str) -> bool:
+        try:
+            return httpx2.get(self.url + path, trust_env=False).status_code == httpx2.codes.OK
+        except httpx2.HTTPError:
+            return False
+
+    def text(self, path: str) -> str:
+        return httpx2.get(self.url + path, trust_env=False).text
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text(encoding="utf-8")
+
+    def record(self, flow: str, step: str, count: int) -> None:
+        with Recorder.from_config(self.config, strict=True) as recorder:
+            for _ in range(count):
+                recorder.observe(recorder.flow(flow, channel="app"), step, 0.1)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def until(condition: Callable[[], bool], why: Callable[[], str]) -> None:
+    """Wait for a condition; fail with ``why()`` when it does not come true."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def ruler(tmp_path: Path, database_dsn: str) -> Iterator[Ruler]:
+    running = Ruler(tmp_path, database_dsn)
+    yield running
+    running.stop()
+
+
+def test_observations_reach_the_store_and_the_metrics(ruler: Ruler) -> None:
+    ruler.record("log_in", "authenticate", 25)
+    counted = 'cxgauge_observations_total{flow="log_in",step="authenticate",verdict="good"} 25.0'
+    until(lambda: counted in ruler.text("/metrics"), lambda: ruler.text("/metrics"))
+    until(lambda: ruler.answers("/-/ready"), ruler.log)
+    with Store.open(ruler.dsn) as store:
+        rollup, _ = store.read_rollups(time.time() - 60, time.time() + 60)
+    assert int(rollup.observations.sum()) == 25
+    assert "Log-in" in ruler.text("/")
+
+
+def test_a_reload_takes_new_flows_and_refuses_faulty_ones(ruler: Ruler) -> None:
+    flow = (FLOWS_DIRECTORY / "bill_inquiry.yml").read_text(encoding="utf-8")
+    (ruler.flows / "bill_inquiry.yml").write_text(flow, encoding="utf-8")
+    ruler.process.send_signal(signal.SIGHUP)
+    until(lambda: 'flow="bill_inquiry"' in ruler.text("/metrics"), ruler.log)
+
+    (ruler.flows / "bill_inquiry.yml").write_text(flow.replace("target: 2s", "target: fast"), encoding="utf-8")
+    ruler.process.send_signal(signal.SIGHUP)
+    until(lambda: "reload refused, the last good configuration stays" in ruler.log(), ruler.log)
+    assert "bill_inquiry.yml:10: steps[0].timeliness.target='fast' is not a duration" in ruler.log()
+    assert 'flow="bill_inquiry"' in ruler.text("/metrics")
+    assert ruler.answers("/-/healthy")
+
+
+def test_what_was_accepted_is_written_before_the_end_and_once(ruler: Ruler) -> None:
+    ruler.record("transfer", "confirm", 5_000)
+    assert ruler.stop() == 0, ruler.log()
+    with Store.open(ruler.dsn) as store:
+        assert sum(source.observations for source in store.progress()) == 5_000
+    ruler.process = ruler.start()
+    ruler.record("transfer", "confirm", 10)
+    assert ruler.stop() == 0, ruler.log()
+    with Store.open(ruler.dsn) as store:
+        rollup, _ = store.read_rollups(time.time() - 120, time.time() + 60)
+        assert sum(source.observations for source in store.progress()) == 5_010
+    assert int(rollup.observations.sum()) == 5_010
+
+
+def test_faults_of_the_configuration_are_printed_and_nothing_starts(tmp_path: Path) -> None:
+    config = tmp_path / "cxgauge.yml"
+    config.write_text("window_seconds: 7\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "cxgauge", "up", "--config", str(config)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{config}:1: window_seconds='7' does not divide a minute; "
+        "write one of 60, 30, 20, 15, 12, 10, 6, 5, 4, 3, 2, 1\n"
+    )
