@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxgauge.metrics import strict_yaml
 from cxgauge.metrics.fault import FAULTS_LIMIT, Fault, SpecificationError, place_text
 from cxgauge.metrics.strict_yaml import (
     SIZE_LIMIT_BYTES,
@@ -52,6 +53,24 @@ def test_quoted_text_is_never_refused(value: dict[str, str]) -> None:
 def test_any_text_is_read_or_refused_but_raises_nothing(text: str) -> None:
     document = read_text(text, "f.yml")
     assert document.readable or document.faults
+
+
+PIECES = st.sampled_from(
+    [
+        *("a", "b", "1", "yes", "账", "~", ": ", ":", "- ", "\n", "\n  ", "\t", "\r", "\r\n"),
+        *("'", '"', "\\", "{", "}", "[", "]", ",", " #", "|", ">", "!", "&x", "*x", "?", "%", "@", "---", "..."),
+    ]
+)
+
+
+@pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="PyYAML was built without libyaml")
+@given(st.lists(PIECES, max_size=14).map("".join))
+def test_both_parsers_take_and_tell_the_same(text: str) -> None:
+    found = read_text(text, "f.yml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_yaml, "_FAST_LOADER", None)
+        slow = read_text(text, "f.yml")
+    assert (found.value, found.faults, found.marks) == (slow.value, slow.faults, slow.marks)
 
 
 @given(st.binary(max_size=200))
