@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from .across_check import AcrossCheck
 from .check import AnyCheck, ValueSpec
@@ -163,8 +163,6 @@ class FlowSpec(StrictModel):
     across: tuple[AcrossCheck, ...] = Field(default=(), description="Checks between steps.", max_length=32)
     alerts: AlertRouting = Field(default=AlertRouting(), description="Who hears of this flow.")
 
-    _dimension_values: DimensionValues = PrivateAttr()
-
     @model_validator(mode="wrap")
     @classmethod
     def _whole(cls, data: Any, handler: Any) -> Any:
@@ -175,10 +173,19 @@ class FlowSpec(StrictModel):
     def model_post_init(self, context: Any, /) -> None:
         """Start counting the distinct values of dimensions."""
         del context
-        self._dimension_values = DimensionValues((item.name, item.values, item.limit) for item in self.dimensions)
+        # not a private attribute: pydantic takes two microseconds to find one
+        self.__dict__["bounded_values"] = DimensionValues(
+            (item.name, item.values, item.limit) for item in self.dimensions
+        )
 
     @cached_property
-    def _steps_by_name(self) -> dict[str, StepSpec]:
+    def bounded_values(self) -> DimensionValues:
+        """The values of dimensions seen so far; made with the model, see :meth:`model_post_init`."""
+        raise AttributeError("bounded_values")
+
+    @cached_property
+    def steps_by_name(self) -> dict[str, StepSpec]:
+        """The steps by their names."""
         return {step.name: step for step in self.steps}
 
     def step(self, name: str) -> StepSpec:
@@ -187,7 +194,7 @@ class FlowSpec(StrictModel):
         Raises:
             KeyError: the flow has no such step.
         """
-        return self._steps_by_name[name]
+        return self.steps_by_name[name]
 
     def following(self, name: str) -> tuple[str, ...]:
         """Names of the steps that may come after step ``name``; empty when the flow ends there."""
@@ -204,11 +211,11 @@ class FlowSpec(StrictModel):
         distinct values, is longer than 64 characters or unprintable becomes ``other`` and is counted.
         The values seen first take the places of a limited dimension until the process ends.
         """
-        return self._dimension_values.of(given)
+        return self.bounded_values.of(given)
 
     def dimension_overflow(self) -> dict[str, int]:
         """How many values of each dimension became ``other`` since the start."""
-        return self._dimension_values.overflow()
+        return self.bounded_values.overflow()
 
     def alert_owner(self, step: str | None = None) -> str:
         """The team that handles an alert of ``step``, or of the flow as a whole."""
@@ -231,7 +238,7 @@ class FlowSpec(StrictModel):
         return (routing and routing.runbook) or self.alerts.runbook
 
     def _step_routing(self, step: str | None) -> AlertRouting | None:
-        return None if step is None or step not in self._steps_by_name else self._steps_by_name[step].alerts
+        return None if step is None or step not in self.steps_by_name else self.steps_by_name[step].alerts
 
 
 def following_steps(steps: tuple[StepSpec, ...], name: str) -> tuple[str, ...]:

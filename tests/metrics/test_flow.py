@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from cxgauge.metrics.flow import FlowSpec, SpanMatch, SpecificationError, TextMatch, load_flow, load_flows, parse_flow
+from cxgauge.metrics.judge import judge
 from cxgauge.metrics.template import template_spec, template_text
 from cxgauge.metrics.verdict import Verdict
 
@@ -127,6 +129,23 @@ def test_a_specification_is_frozen() -> None:
     found = template_spec("bill_inquiry")
     with pytest.raises(ValidationError, match="frozen"):
         found.name = "other"
+
+
+def test_a_specification_travels_to_another_process() -> None:
+    found = template_spec("bill_inquiry")
+    step = found.step("bill_total")
+    assert judge(step, 0.5, {"bill": {"total": 1}}, 0.0).outcomes
+    travelled = pickle.loads(pickle.dumps(found))
+    assert travelled == found
+    assert travelled.dimension_values({"channel": "app"})[0] == ("channel", "app")
+    assert judge(travelled.step("bill_total"), 0.5, None, 0.0) == judge(step, 0.5, None, 0.0)
+
+
+def test_a_copy_counts_for_itself() -> None:
+    found = template_spec("bill_inquiry")
+    copied = found.model_copy(update={"owner": "others"})
+    copied.dimension_values({"channel": "telex"})
+    assert (found.dimension_overflow()["channel"], copied.dimension_overflow()["channel"]) == (0, 1)
 
 
 def test_a_copy_forgets_what_was_derived() -> None:
