@@ -113,8 +113,3 @@ def test_the_changelog_begins_with_this_version() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[0] == "Unreleased" or headings[0].startswith(version)
     assert version in (ROOT / "__init__.py").read_text(encoding="utf-8")
-
-
-def test_the_folders_of_the_tests_mirror_the_package() -> None:
-    folders = {file.parent.relative_to(ROOT / "tests") for file in (ROOT / "tests").glob("*/**/test_*.py")}
-    assert [str(folder) for folder in sorted(folders) if not (ROOT / folder).is_dir()] == []
