@@ -15,7 +15,7 @@ from .baseline_location import CLIP, pulled_in_sum, shape_of, tail_count
 from .baseline_season import Season, fit_season
 from .baseline_shift import ShiftTest, calibrate_shift
 from .detection_calendar import LocalTime, local_time
-from .detection_channels import ChannelMap, Grid, ShiftInputs, shift_inputs, volume_terms
+from .detection_channels import ChannelMap, Drift, Grid, ShiftInputs, shift_inputs, volume_terms
 from .detection_input import Fleet, Measurements
 from .detection_settings import DetectionSettings
 
@@ -44,6 +44,7 @@ class Profile:
         traffic: Mean observations a window, ``[C]``.
         tail_edge: Where tails begin, in deviations above the level, ``[C, 2]``.
         tail_rate: Share of observations beyond, ``[C, 2]``.
+        tail_slope: By how much its logarithm grows with the location of scopes, ``[S, 2]``.
         pair_rate: Failure rate of each pair of :class:`~.detection_channels.ChannelMap`, ``[P]``.
         volume: Expected observations of scopes a window.
         mix: Expected level of scopes at their usual mix (ln seconds).
@@ -64,6 +65,7 @@ class Profile:
     traffic: Floats
     tail_edge: Floats
     tail_rate: Floats
+    tail_slope: Floats
     pair_rate: Floats
     volume: Season
     mix: Season
@@ -108,7 +110,7 @@ def learn(
     rough, scale = _rough_level(history, fleet, grid, count, local, seasonal=seasonal)
     level = rough[number, history.cell]
     pulled = np.nan_to_num(pulled_in_sum(history, fleet.grid, level, scale[history.cell]))
-    slope, spread, tail_edge = _score_moments(history, fleet, level, scale)
+    slope, spread, tail_edge, steepness = _score_moments(history, fleet, level, scale)
     x = rough + np.divide(grid.add(pulled), count * slope, out=np.zeros_like(count), where=count > 0)
     season, predicted = fit_season(x, count / spread, local, fleet.family, seasonal=seasonal)
     inputs = shift_inputs(x - predicted, predicted, count, spread, fleet)
@@ -119,6 +121,8 @@ def learn(
     shift = calibrate_shift(residual, variance, _shifts(len(fleet.scopes), settings), (up, down), settings)
     channels = ChannelMap.of(fleet)
     tail_rate, pair_rate, counts = _rates(history, fleet, grid, level, scale, tail_edge, channels)
+    tail_slope = np.array([np.median(steepness[inside], axis=0) for inside in fleet.members]).reshape(-1, len(TAILS))
+    _follow_drift(counts[1], inputs, tail_slope)
     hour = np.minimum(local.second // 3600, 23).astype(np.int64)
     count_test = calibrate_counts(*counts, hour, budget.counts, settings)
     traffic = count.sum(axis=0) / windows
@@ -139,6 +143,7 @@ def learn(
         traffic,
         tail_edge,
         tail_rate,
+        tail_slope,
         pair_rate,
         volume,
         mix,
@@ -157,6 +162,14 @@ def _quantities(inputs: ShiftInputs, local: LocalTime, *, seasonal: bool) -> tup
     residual = np.concatenate([inputs.residual, volume_residual, inputs.level - usual], axis=1)
     variance = np.concatenate([inputs.variance, volume_variance, inputs.mix_variance], axis=1)
     return volume, mix, residual, variance
+
+
+def _follow_drift(mean: Floats, inputs: ShiftInputs, tail_slope: Floats) -> None:
+    """Let the expected counts of tails follow the recent location, in place."""
+    drift, tails = Drift.new(len(tail_slope)), tail_slope.size
+    for t in range(len(mean)):
+        recent = drift.advance(inputs.residual[t], inputs.variance[t])
+        mean[t, :tails] *= np.exp(tail_slope * recent[:, None]).ravel()
 
 
 def _shifts(scopes: int, settings: DetectionSettings) -> Floats:
@@ -260,8 +273,10 @@ def _robust_deviation(counts: Floats, middle: Floats) -> Floats:
     return out
 
 
-def _score_moments(history: Measurements, fleet: Fleet, level: Floats, scale: Floats) -> tuple[Floats, Floats, Floats]:
-    """Share of observations inside the clip, variance of one observation's share in the location, edges of the tails.
+def _score_moments(
+    history: Measurements, fleet: Fleet, level: Floats, scale: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Share of observations inside the clip, variance of one observation's share, edges of the tails, their steepness.
 
     Twenty observations of a normal law are added, so that a young cell is not taken at its word.
     """
@@ -275,7 +290,10 @@ def _score_moments(history: Measurements, fleet: Fleet, level: Floats, scale: Fl
     variance = share @ pulled**2 - (share @ pulled) ** 2
     below = np.cumsum(share, axis=1)
     edges = np.array([np.interp(TAILS, row, middle + (middle[1] - middle[0]) / 2) for row in below])
-    return slope, variance / slope**2 * scale**2, edges.reshape(len(scale), len(TAILS))
+    edges = edges.reshape(len(scale), len(TAILS))
+    beyond = np.array([np.interp(edge - 0.3, middle, row) for row, edge in zip(below, edges, strict=True)])
+    steepness = np.log(np.maximum(1 - beyond.reshape(edges.shape), 1e-9) / (1 - np.array(TAILS))) / 0.3
+    return slope, variance / slope**2 * scale**2, edges, np.clip(steepness, 0.0, 4.0) / scale[:, None]
 
 
 def _reason(span: float, traffic: float, part: bool, settings: DetectionSettings) -> str:

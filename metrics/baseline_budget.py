@@ -18,6 +18,7 @@ Floats = NDArray[Any]  # float64
 TAILS = (0.95, 0.995)  # quantiles beyond which observations are counted as tail
 
 # relative weights of the paged tests of a family; those of sub-populations are divided among them
+_RESERVE = 0.7  # a part of the budget is kept for what history did not show
 _LOCATION, _LOCATION_PARTS = 1.0, 0.3
 _TAIL, _TAIL_PARTS = 0.3, 0.1
 _BAD, _BAD_PARTS, _BY_CAUSE = 0.5, 0.15, 0.35
@@ -64,7 +65,7 @@ def divide_budget(fleet: Fleet, settings: DetectionSettings, latency: Floats, tr
             failing[in_channel] /= total
     count = max(len(np.unique(families)), 1)
     each = settings.false_alarms_per_series_month
-    month = each if each is not None else settings.false_alarms_per_month / count
+    month = _RESERVE * (each if each is not None else settings.false_alarms_per_month / count)
     window = month * settings.window_seconds / MONTH_SECONDS
     tails = np.repeat(tail / len(TAILS), len(TAILS))
     share = np.array([1.0 / (families == families[index]).sum() for index in range(scopes)])

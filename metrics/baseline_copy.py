@@ -98,6 +98,7 @@ def _select(profile: Profile, fleet: Fleet, cell_from: Any, scope_from: Any) -> 
         mix=part(profile.mix, scope_from),
         shift=part(profile.shift, quantities),
         count=part(profile.count, tests),
+        tail_slope=profile.tail_slope[scope_from],
         pair_rate=profile.pair_rate[pair_from],
         reasons=tuple(profile.reasons[index] for index in scope_from),
         **by_cell,

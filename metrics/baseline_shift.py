@@ -65,7 +65,7 @@ def calibrate_shift(
     block = BLOCK_SECONDS / settings.window_seconds
     for side, mask in enumerate((slice(0, half), slice(half, None))):
         more = correction(peaks[side], np.asarray(rates[side]) * block)
-        threshold[mask] = np.maximum(threshold[mask] + np.clip(more, -1.5, 20.0), 3.0)
+        threshold[mask] = np.maximum(threshold[mask] + np.clip(more, -0.3, 20.0), 3.0)
     return ShiftTest(noise, shifts, threshold, evidence_limit(threshold, middle, settings), np.median(typical, axis=0))
 
 

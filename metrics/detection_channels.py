@@ -14,6 +14,7 @@ from .detection_input import Fleet
 __all__ = [
     "VOLUME_FLOOR",
     "ChannelMap",
+    "Drift",
     "Grid",
     "ShiftInputs",
     "shift_inputs",
@@ -23,6 +24,10 @@ __all__ = [
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
+
+_DRIFT_MEMORY = 1 - 1 / 15
+_DRIFT_PRIOR = 1 / 0.1**2
+_DRIFT_INFORMATION = 1 / 0.02**2  # of one window: its common noise is not known better
 
 VOLUME_FLOOR = 5.0  # expected observations a window below which volume is not tested window by window
 
@@ -114,6 +119,33 @@ def volume_terms(count: Floats, expected: Floats) -> tuple[Floats, Floats]:
     safe = np.maximum(expected, 1e-9)
     variance = np.where(expected >= VOLUME_FLOOR, 1.0 / np.maximum(safe, VOLUME_FLOOR), np.inf)
     return np.log((count + 0.5) / (safe + 0.5)), variance
+
+
+@dataclass(slots=True)
+class Drift:
+    """Where the location of each scope has been lately: a mean of residuals that forgets, ``[S]``.
+
+    Tails are judged beside it, so that a shift of everything is not called a tail.
+    """
+
+    score: Floats
+    weight: Floats
+
+    @classmethod
+    def new(cls, scopes: int) -> Drift:
+        """Before the first window."""
+        return cls(np.zeros(scopes), np.zeros(scopes))
+
+    def advance(self, residual: Floats, variance: Floats) -> Floats:
+        """Take in a window; returns the recent shift of each scope, shrunk to 0 while little is known."""
+        seen = np.isfinite(variance)
+        self.score *= _DRIFT_MEMORY
+        self.weight *= _DRIFT_MEMORY
+        information = np.where(seen, 1.0 / np.where(seen, variance, 1.0), 0.0)
+        information = np.minimum(information, _DRIFT_INFORMATION)
+        self.score += information * np.where(seen, np.clip(residual, -1.0, 1.0), 0.0)
+        self.weight += information
+        return np.asarray(self.score / (self.weight + _DRIFT_PRIOR))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .baseline import Profile
 from .baseline_budget import TAILS
 from .baseline_location import undo_clip
+from .detection_channels import Drift
 from .detection_count import CountState, advance_count
 from .detection_events import Event, EventKind
 from .detection_interval import corrected_interval
@@ -103,6 +104,7 @@ class Follower:
         self._failing = _Raised.new(tests)
         self._silent = _Raised.new(scopes)
         self._day = _Day.new(scopes)
+        self._drift = Drift.new(scopes)
         self._offset = np.zeros(3 * scopes)  # levels accepted since the profile was learnt
 
     @property
@@ -138,7 +140,9 @@ class Follower:
         test = self._profile.shift
         advance_shift(self._shift, test.noise, test.shifts, test.limit, clock3, residual, variance, inputs.seen)
         events += self._shift_alarms(clock3)
-        events += self._count_step(clock[self._count_scope], inputs)
+        moved = inputs.residual[: self._scopes] - self._offset[: self._scopes]
+        drift = self._drift.advance(moved, variance[: self._scopes])
+        events += self._count_step(clock[self._count_scope], inputs, drift)
         events += self._silence(clock, inputs)
         events += self._creep(clock, inputs.residual, variance)
         return events
@@ -183,6 +187,7 @@ class Follower:
             "failing": self._failing,
             "silent": self._silent,
             "day": self._day,
+            "drift": self._drift,
         }
 
     # -- shifts ------------------------------------------------------------------------------------------------------
@@ -296,11 +301,13 @@ class Follower:
 
     # -- rates -------------------------------------------------------------------------------------------------------
 
-    def _count_step(self, now: Floats, inputs: Inputs) -> list[Event]:
+    def _count_step(self, now: Floats, inputs: Inputs, drift: Floats) -> list[Event]:
         test, state, failing = self._profile.count, self._count, self._failing
         if not len(test.rate):
             return []
         mean = inputs.mean * np.exp(failing.effect)
+        tails = self._profile.tail_slope.size
+        mean[:tails] *= np.exp(self._profile.tail_slope * drift[:, None]).ravel()
         moved = self._raised.effect[: self._scopes][self._count_scope] != 0
         counted = self._count_tested & ~(self._is_tail & moved)
         failed, mean = np.where(counted, inputs.failed, 0.0), np.where(counted, mean, 0.0)

@@ -110,8 +110,10 @@ def advance_shift(
     state.p_cross *= f * s
     state.p_slow *= s * s
     state.p_slow += noise.slow_variance * (1 - s * s)
-    for ahead, factor in ((state.echo_fast, f), (state.echo_slow, s), (state.from_fast, f), (state.from_slow, s)):
-        ahead *= factor
+    state.echo_fast *= f
+    state.echo_slow *= s
+    state.from_fast *= f
+    state.from_slow *= s
     seen = np.isfinite(variance)
     spread = np.where(seen, state.p_fast + 2 * state.p_cross + state.p_slow + variance + noise.white_variance, np.inf)
     innovation = np.where(seen, residual - state.fast - state.slow, 0.0)

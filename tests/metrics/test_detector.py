@@ -8,7 +8,8 @@ from cxgauge.metrics.baseline_bytes import profile_from_bytes, profile_to_bytes
 from cxgauge.metrics.detection_input import BucketGrid, Fleet, Measurements
 from cxgauge.metrics.detection_settings import DetectionSettings
 from cxgauge.metrics.detector import Detector
-from cxgauge.metrics.deviation import DeviationKind
+from cxgauge.metrics.deviation import DeviationKind, Scope
+from cxgauge.metrics.minimum_change import minimum_detectable_change
 from cxgauge.metrics.observation import SeriesKey
 
 GRID = BucketGrid(-4.0, 0.125)
@@ -98,3 +99,26 @@ def test_stored_profile_and_state_go_on_exactly(profile):
     detector, other = Detector(profile), Detector(restored)
     assert [detector.advance(*item) for item in stream] == [other.advance(*item) for item in stream]
     assert detector.to_bytes() == other.to_bytes()
+
+
+def test_minimum_detectable_change_shrinks_with_time_and_is_about_right(profile):
+    scope = Scope("bill_inquiry", "bill_total")
+    hour, day = (minimum_detectable_change(profile, scope, seconds).ratio for seconds in (3600.0, 86_400.0))
+    assert 1.0 < day < hour < 1.2
+    delays = []
+    for seed in range(6):
+        detector = Detector(profile)
+        stream = simulate(seed + 40, 28 * 1440 + 540, 260, 50, change=60, effect=float(np.log(hour)))
+        found = [d for start, window in stream.windows() for d in detector.advance(start, window)]
+        delays.append((found[0].detected_at - MONDAY) / 60 - (28 * 1440 + 600) if found else np.inf)
+    assert 10 <= np.median(delays) <= 150
+    unknown = minimum_detectable_change(profile, Scope("bill_inquiry", "other"), 3600.0)
+    assert np.isnan(unknown.ratio)
+    assert unknown.reason == "not monitored"
+
+
+def test_baseline_band_holds_the_level(profile):
+    band = Detector(profile).baseline_band(Scope("bill_inquiry", "bill_total"), MONDAY + 29 * 86_400 + 43_200)
+    assert band.reason == ""
+    assert band.low < band.level < band.high
+    assert abs(np.log(band.level) - 0.15 * np.sin(2 * np.pi * (0.5 - 0.4))) < 0.02
