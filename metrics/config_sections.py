@@ -109,7 +109,7 @@ class SpoolConfig(StrictModel):
 
     directory: FilePath = Field(default="data/spool", validate_default=True, description="Folder of the segments.")
     fsync: Literal["always", "interval"] = Field(
-        default="interval",
+        default="always",
         description=(
             "`always`: accepted means synced, a power failure loses nothing. `interval`: killing the process loses "
             "nothing, a power failure at most `fsync_interval_seconds`."
