@@ -142,7 +142,7 @@ def main() -> None:
         with store.connection() as connection:
             connection.execute("VACUUM ANALYZE window_rollups, hour_rollups, series")
             sizes = connection.execute(
-                "SELECT pg_table_size('window_rollups'), pg_table_size('hour_rollups')"
+                "SELECT (SELECT sum(pg_column_size(r.*)) FROM window_rollups AS r), (SELECT sum(pg_column_size(r.*)) FROM hour_rollups AS r)"
             ).fetchone()
         assert sizes is not None
         print(
@@ -155,7 +155,7 @@ def main() -> None:
         )
         print(
             "bytes an observation: windows {:.1f}, hours {:.2f}".format(
-                *(size / arguments.observations for size in sizes)
+                *(float(size) / arguments.observations for size in sizes)
             )
         )
         span = f"to_timestamp({START + 1000}), to_timestamp({START + 7 * DAY - 1000})"

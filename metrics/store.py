@@ -71,7 +71,7 @@ class Store:
         self._clock = clock
         self._database = Database(settings.database)
         self._catalog = Catalog(self._database, settings.series_per_step_limit)
-        self._read = ReadPath(self._database, self._catalog)
+        self._read = ReadPath(self._database, self._catalog, window_seconds=settings.window_seconds)
         self._write = WritePath(
             self._database,
             self._catalog,

@@ -26,6 +26,7 @@ __all__ = [
     "TransitionRow",
     "WaitingMessages",
     "add_baseline",
+    "alertmanager_posts",
     "audit",
     "claim_messages",
     "completions",
@@ -37,6 +38,7 @@ __all__ = [
     "mark_retry",
     "newest_baseline",
     "newest_baseline_id",
+    "note_alertmanager_post",
     "note_call",
     "progress",
     "prune_calls",
@@ -318,10 +320,23 @@ def audit(connection: Connection, actor: str, action: str, subject: str, details
 
 
 def enqueue_message(
-    connection: Connection, alert_id: str, sequence: int, notifier: str, message: str, now: float
+    connection: Connection,
+    alert_id: str,
+    sequence: int,
+    notifier: str,
+    message: str,
+    now: float,
+    not_before: float | None = None,
 ) -> None:
     """Put a message into the outbox; the same transition is never put there twice for one notifier."""
-    values = {"alert_id": alert_id, "sequence": sequence, "notifier": notifier, "message": message, "now": now}
+    values = {
+        "alert_id": alert_id,
+        "sequence": sequence,
+        "notifier": notifier,
+        "message": message,
+        "now": now,
+        "not_before": now if not_before is None else not_before,
+    }
     connection.execute(named_query("alerts.enqueue"), values)
 
 
@@ -380,3 +395,22 @@ def completions(
     values = {"start": start, "end": end, "until": until, "first": list(first), "last": list(last)}
     row = connection.execute(named_query("alerts.completions"), values).fetchone()
     return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+
+# -- Alertmanager -----------------------------------------------------------------------------------------
+
+
+def alertmanager_posts(connection: Connection, notifier: str) -> dict[str, tuple[float, float | None]]:
+    """What an Alertmanager has taken, by alert id: when it first took the alert as firing, and when its end."""
+    rows = connection.execute(named_query("alerts.alertmanager_posts"), {"notifier": notifier})
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def note_alertmanager_post(
+    connection: Connection, notifier: str, firing: Sequence[str], resolved: Sequence[str], now: float
+) -> None:
+    """An Alertmanager took these alerts as firing, and those as over."""
+    connection.execute(named_query("alerts.note_firing_post"), {"notifier": notifier, "ids": list(firing), "now": now})
+    connection.execute(
+        named_query("alerts.note_resolved_post"), {"notifier": notifier, "ids": list(resolved), "now": now}
+    )

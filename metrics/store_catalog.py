@@ -20,7 +20,7 @@ __all__ = ["OTHER", "Catalog", "Resolved"]
 OTHER = "other"
 """Dimension value of the series that takes what exceeds a step's cap."""
 
-_CACHE_LIMIT = 200_000
+_CACHE_LIMIT = 50_000  # keys beyond twice the series there are: those of overflowing steps
 _TEXT_LIMIT = 256  # characters of a name or dimension value; what is longer is cut
 _LOCK = "cxgauge catalog "
 _Identity = tuple[str, str, str]
@@ -111,7 +111,7 @@ class Catalog:
             self._ensure_loaded()
             missing = [key for key in keys if key not in self._resolved]
             if missing:
-                if len(self._resolved) + len(missing) > _CACHE_LIMIT:
+                if len(self._resolved) + len(missing) > max(_CACHE_LIMIT, 2 * len(self._ids)):
                     self._resolved.clear()
                     missing = list(keys)
                 storable = [_storable(key) for key in missing]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -48,9 +49,10 @@ class Example:
 class ReadPath:
     """Reads; thread-safe. Times are seconds since 1970 UTC, spans contain their start and not their end."""
 
-    def __init__(self, database: Database, catalog: Catalog) -> None:
+    def __init__(self, database: Database, catalog: Catalog, *, window_seconds: int) -> None:
         self._database = database
         self._catalog = catalog
+        self._window_seconds = window_seconds
 
     def rollups(
         self,
@@ -88,8 +90,9 @@ class ReadPath:
                 rollup = merge([Rollup.empty(3600), *(regroup(part, window_seconds=3600) for part in parts)])
             else:
                 parts = fetch_rollups(connection, named_query(f"read.windows{suffix}"), parameters)
-                longest = max((part.window_seconds for part in parts), default=60)
-                rollup = merge([Rollup.empty(longest), *(regroup(part, window_seconds=longest) for part in parts)])
+                # Windows of several lengths, after the setting was changed: the shortest that all of them fill.
+                common = math.lcm(*(part.window_seconds for part in parts)) if parts else self._window_seconds
+                rollup = merge([Rollup.empty(common), *(regroup(part, window_seconds=common) for part in parts)])
         ids, place = np.unique(rollup.series, return_inverse=True)
         widths = np.zeros(len(ids), dtype=np.int64)
         used = rollup.checks.any(axis=2) * np.arange(1, rollup.checks.shape[1] + 1)

@@ -118,7 +118,7 @@ INSERT INTO audit (actor, action, subject, details) VALUES (%(actor)s, %(action)
 -- name: enqueue
 INSERT INTO deliveries (alert_id, sequence, notifier, state, next_attempt_at, message, created_at)
 VALUES (
-    %(alert_id)s, %(sequence)s, %(notifier)s, 'waiting', to_timestamp(%(now)s), %(message)s::jsonb, to_timestamp(%(now)s)
+    %(alert_id)s, %(sequence)s, %(notifier)s, 'waiting', to_timestamp(%(not_before)s), %(message)s::jsonb, to_timestamp(%(now)s)
 ) ON CONFLICT DO NOTHING
 
 -- name: claim
@@ -176,3 +176,19 @@ WITH began AS (
         AND verdict NOT IN (5, 6, 7)
 )
 SELECT count(*), count(ended.flow_instance) FROM began LEFT JOIN ended USING (flow_instance)
+
+-- name: alertmanager_posts
+SELECT alert_id, extract(epoch FROM firing_posted_at)::float8, extract(epoch FROM resolved_posted_at)::float8
+FROM alertmanager_posts WHERE notifier = %(notifier)s
+
+-- name: note_firing_post
+INSERT INTO alertmanager_posts (notifier, alert_id, firing_posted_at)
+SELECT %(notifier)s, id, to_timestamp(%(now)s) FROM unnest(%(ids)s::text[]) AS id
+ON CONFLICT (notifier, alert_id) DO UPDATE SET
+    firing_posted_at = CASE WHEN alertmanager_posts.resolved_posted_at IS NULL
+        THEN alertmanager_posts.firing_posted_at ELSE excluded.firing_posted_at END,
+    resolved_posted_at = NULL
+
+-- name: note_resolved_post
+UPDATE alertmanager_posts SET resolved_posted_at = to_timestamp(%(now)s)
+WHERE notifier = %(notifier)s AND alert_id = ANY (%(ids)s) AND resolved_posted_at IS NULL

@@ -73,8 +73,11 @@ def test_windows_of_another_length_are_kept_apart_and_add_up_in_hours(make_store
     write(make_store(window_seconds=60), make_batch(200, seed=1), "a")
     short = make_store(window_seconds=10)
     write(short, make_batch(200, seed=2), "b")
+    write(make_store(window_seconds=15), make_batch(200, seed=3), "c")
     before, _ = short.read_rollups(*FOREVER)
     assert before.window_seconds == 60
+    assert int(before.observations.sum()) == 600
+    assert short.read_rollups(0, 1)[0].window_seconds == 10
     short.compact()
     assert_equal(short.read_rollups(*FOREVER)[0], before)
     assert_equal(short.read_rollups(*FOREVER, hours=True)[0], regroup(before, window_seconds=3600))

@@ -3,6 +3,7 @@
 
 import math
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,26 @@ def test_a_failed_transaction_leaves_nothing(store: Store, make_batch: Any) -> N
         store.write([make_batch(10)], "a", START, at(5))
     assert store.position("a") is None
     assert fetch(store, "SELECT count(*) FROM observations") == [(0,)]
+
+
+def test_writers_that_meet_the_same_new_series_at_once_agree(make_store: Any, make_batch: Any) -> None:
+    keys = [SeriesKey("f", f"step_{n % 3}", (("region", f"r{n}"),), (f"check_{n % 7}", "total")) for n in range(60)]
+    stores = [make_store(series_per_step_limit=15) for _ in range(3)]
+
+    def write(number: int) -> None:
+        order = np.random.default_rng(number).permutation(len(keys))
+        batch = make_batch(600, seed=number, series=[keys[n] for n in order])
+        stores[number].write([batch], f"source {number}", START, at(1))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    rows = fetch(
+        stores[0],
+        "SELECT step, count(*) FILTER (WHERE dimensions ->> 'region' <> 'other') FROM series GROUP BY 1 ORDER BY 1",
+    )
+    assert rows == [("step_0", 15), ("step_1", 15), ("step_2", 15)]
+    assert fetch(stores[0], "SELECT count(*) FROM observations JOIN series USING (series_id)") == [(1800,)]
+    assert fetch(stores[0], "SELECT count(*), count(DISTINCT (step, name)), max(position) FROM checks") == [(24, 24, 7)]
 
 
 @pytest.mark.parametrize("table", ["series", "checks"])

@@ -396,6 +396,7 @@ BEGIN ATOMIC
     ), running AS (
         SELECT
             cells.bucket,
+            cells.amount,
             sum(cells.amount) OVER (ORDER BY cells.bucket) AS ends,
             sum(cells.amount) OVER () AS total
         FROM cells
@@ -405,7 +406,8 @@ BEGIN ATOMIC
             bucket_seconds(min(running.bucket) FILTER (WHERE ends > floor((total - 1) * wanted.q))) AS low,
             bucket_seconds(min(running.bucket) FILTER (WHERE ends > ceil((total - 1) * wanted.q))) AS high,
             max(total) AS total
-        FROM unnest(qs) AS wanted (q) LEFT JOIN running ON true
+        FROM unnest(qs) AS wanted (q) LEFT JOIN running
+            ON ends > floor((total - 1) * wanted.q) AND ends - amount <= ceil((total - 1) * wanted.q)
         GROUP BY wanted.q
     )
     SELECT ranks.q, low + (high - low) * (((total - 1) * ranks.q) - floor((total - 1) * ranks.q)) FROM ranks ORDER BY ranks.q;
@@ -521,7 +523,7 @@ BEGIN ATOMIC
         GROUP BY r."time", entry.bucket
     ), running AS (
         SELECT
-            cells."time", cells.bucket,
+            cells."time", cells.bucket, cells.amount,
             sum(cells.amount) OVER (PARTITION BY cells."time" ORDER BY cells.bucket) AS ends,
             sum(cells.amount) OVER (PARTITION BY cells."time") AS total
         FROM cells
@@ -531,7 +533,8 @@ BEGIN ATOMIC
             bucket_seconds(min(running.bucket) FILTER (WHERE ends > floor((total - 1) * wanted.q))) AS low,
             bucket_seconds(min(running.bucket) FILTER (WHERE ends > ceil((total - 1) * wanted.q))) AS high,
             max(total) AS total
-        FROM running, unnest(qs) AS wanted (q)
+        FROM unnest(qs) AS wanted (q) JOIN running
+            ON ends > floor((total - 1) * wanted.q) AND ends - amount <= ceil((total - 1) * wanted.q)
         GROUP BY running."time", wanted.q
     )
     SELECT ranks."time", ranks.q, low + (high - low) * (((total - 1) * ranks.q) - floor((total - 1) * ranks.q))
