@@ -6,7 +6,9 @@ group); a trailing underscore keeps Python's keywords apart (``import_`` is ``cx
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated
 
@@ -45,10 +47,17 @@ def application() -> typer.Typer:
         command = getattr(import_module(f"{commands.__name__}.{module.name}"), module.name)
         name = module.name.rstrip("_").replace("_", "-")
         if isinstance(command, typer.Typer):
+            for registered in command.registered_commands:
+                registered.help = registered.help or _help(registered.callback)
             app.add_typer(command, name=name)
         else:
-            app.command(name)(command)
+            app.command(name, help=_help(command))(command)
     return app
+
+
+def _help(function: Callable[..., object] | None) -> str:
+    """The docstring as help; click's mark for lines to be kept apart also counts where the docstring is raw."""
+    return inspect.cleandoc(getattr(function, "__doc__", None) or "").replace(r"\b", "\b")
 
 
 def main() -> None:
