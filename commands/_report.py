@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..metrics.flow import FlowSpec
     from ..metrics.store import Store
 
-__all__ = ["declared_flow", "declared_flows", "make_report", "write_report"]
+__all__ = ["declared_flow", "declared_flows", "make_report", "render_report", "write_report"]
 
 
 def declared_flows(config: Config) -> dict[str, FlowSpec]:
@@ -93,16 +94,49 @@ def _period(store: Store, config: Config, flow: str, start: str | None, end: str
     return aligned(first, last, 3_600 if start is None and end is None else config.window_seconds)
 
 
-def write_report(report: Report, output: str, file: Path | None) -> None:
-    """Write the report in the format asked for, to a file or to standard output."""
+def render_report(store: Store, made: Report, output: str) -> str | bytes:
+    """The report in the format asked for.
+
+    Raises:
+        typer.Exit: something the format needs is not installed; the reason has been printed.
+    """
+    from ..dashboards.pdf import PdfError, html_to_pdf
+    from ..dashboards.report_html import read_pictures, report_html
     from ..dashboards.report_json import report_json
     from ..dashboards.report_markdown import report_markdown
+    from ..dashboards.report_table import report_csv, report_xlsx
 
-    text = report_json(report) if output == "json" else report_markdown(report)
+    try:
+        match output:
+            case "json":
+                return report_json(made)
+            case "csv":
+                return report_csv(made)
+            case "xlsx":
+                return report_xlsx(made)
+            case "html":
+                return report_html(made, read_pictures(store, made))
+            case "pdf":
+                return html_to_pdf(report_html(made, read_pictures(store, made)))
+            case _:
+                return report_markdown(made)
+    except (PdfError, ValueError) as error:
+        raise fail(str(error)) from None
+
+
+def write_report(content: str | bytes, file: Path | None) -> None:
+    """Write to a file or to standard output; bytes do not go to a terminal.
+
+    Raises:
+        typer.Exit: it cannot be written; the reason has been printed.
+    """
+    data = content.encode() if isinstance(content, str) else content
     if file is None:
-        typer.echo(text, nl=False)
+        if isinstance(content, bytes) and sys.stdout.isatty():
+            raise fail("this format is not for a terminal; give -o FILE")
+        typer.echo(content, nl=False)
         return
     try:
-        file.write_text(text, "utf-8")
+        file.write_bytes(data)
     except OSError as error:
         raise fail(f"{file} cannot be written: {error.strerror}") from None

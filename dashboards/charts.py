@@ -16,7 +16,7 @@ from .wording import Wording
 
 __all__ = ["Axis", "Chart", "Mark", "distribution_chart", "duration_chart", "rate_chart", "rate_line"]
 
-WIDTH, HEIGHT = 720.0, 220.0
+WIDTH, HEIGHT = 540.0, 200.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 12.0, 12.0, 28.0
 
 
@@ -232,7 +232,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 _TICK_SECONDS = (10, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400)
-_TICKS_MOST = 7
+_TICKS_MOST = 6
 
 
 def _time_axis(start: float, end: float, x: _Scale, w: Wording) -> Axis:

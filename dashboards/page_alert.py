@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..alerts.alert import RULER, Alert, Transition, TransitionKind, alert_from_json
@@ -16,6 +16,7 @@ from ..metrics.verdict import Verdict
 from .headline import flow_titles
 from .page_request import PageRequest
 from .page_step import around, step_charts
+from .report_data import Rows
 from .wording import Wording
 
 __all__ = ["AlertLine", "alert_page", "alerts_page"]
@@ -77,7 +78,7 @@ def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked
     if flow is not None and step is not None:
         dimensions = dict(alert.scope.dimensions)
         rollup, keys = store.read_rollups(period.start, period.end, flow.name, step.name, dimensions=dimensions)
-        charts = step_charts(step, rollup, keys, None, replace(asked, period=period, compare="none"), (alert,))[:2]
+        charts = step_charts(step, Rows(rollup, None, keys), period, None, asked.wording, asked.now, (alert,))[:2]
         examples = store.worst_examples(
             alert.lead.started_at,
             end,

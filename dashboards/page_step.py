@@ -14,15 +14,16 @@ from ..metrics.observation import SeriesKey
 from ..metrics.rollup import Rollup
 from ..metrics.store import Store
 from .charts import Chart, distribution_chart, duration_chart, rate_chart
-from .figure_types import Estimate, Period
+from .figure_types import Comparison, Estimate, Period
 from .figures import StepData, quantile_estimate, rate_estimate
 from .page_request import PageRequest
 from .report import build_report
-from .report_data import read_alerts
+from .report_data import Rows, read_rows
 from .report_view import alert_rows, change_rows
 from .series import step_points
+from .wording import Wording
 
-__all__ = ["DimensionRow", "step_charts", "step_page"]
+__all__ = ["DimensionRow", "around", "dimension_rows", "step_charts", "step_page"]
 
 _VALUES_SHOWN = 12
 
@@ -44,20 +45,15 @@ def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) 
     report = build_report(store, flow, asked.period, asked.compared, asked.wording, now=asked.now)
     figures = next(one for one in report.figures.steps if one.step == step.name)
     title = step.title.in_language(asked.wording.language)
-    rollup, keys = store.read_rollups(asked.period.start, asked.period.end, flow.name, step.name)
-    earlier: Rollup | None = None
-    if asked.compared is not None:
-        span = asked.compared.period
-        earlier, more = store.read_rollups(span.start, span.end, flow.name, step.name)
-        keys = {**keys, **more}
+    rows = read_rows(store, flow.name, step.name, asked.period, asked.compared, now=asked.now)
     return {
         "report": report,
         "step": step,
         "figures": figures,
         "title": title,
-        "charts": step_charts(step, rollup, keys, earlier, asked, read_alerts(store, flow.name, asked.period)),
+        "charts": step_charts(step, rows, asked.period, asked.compared, asked.wording, asked.now, report.alerts),
         "changes": [row for row in change_rows(report) if row.step == title],
-        "dimensions": dimension_rows(flow, rollup, keys),
+        "dimensions": dimension_rows(flow, rows.rollup, rows.keys),
         "alerts": [row for row, alert in zip(alert_rows(report), report.alerts, strict=True) if _of(alert, step)],
     }
 
@@ -68,34 +64,33 @@ def _of(alert: Alert, step: StepSpec) -> bool:
 
 def step_charts(
     step: StepSpec,
-    rollup: Rollup,
-    keys: Mapping[int, SeriesKey],
-    earlier: Rollup | None,
-    asked: PageRequest,
+    rows: Rows,
+    period: Period,
+    compared: Comparison | None,
+    w: Wording,
+    now: float,
     alerts: tuple[Alert, ...],
 ) -> list[Chart]:
     """Duration, good answers and distribution; an alert's span is shaded."""
-    points = step_points(rollup, asked.period)
-    end = min(asked.period.end, asked.now)
-    start = asked.period.start
+    points = step_points(rows.rollup, period)
+    end = min(period.end, now)
+    start = period.start
     shades = [
         (max(start, alert.lead.started_at), min(end, alert.resolved_at or end), alert.id)
         for alert in alerts
         if _of(alert, step) and alert.lead.started_at < end
     ]
     charts = [
-        duration_chart(points, start, end, step.timeliness.target_seconds, asked.wording, shades=shades),
-        rate_chart(points, start, end, step.good_objective, asked.wording),
+        duration_chart(points, start, end, step.timeliness.target_seconds, w, shades=shades),
+        rate_chart(points, start, end, step.good_objective, w),
     ]
-    distribution = _distribution(rollup, keys, earlier, asked)
+    distribution = _distribution(rows, compared, w)
     return [*charts, distribution] if distribution else charts
 
 
-def _distribution(
-    rollup: Rollup, keys: Mapping[int, SeriesKey], earlier: Rollup | None, asked: PageRequest
-) -> Chart | None:
-    after = StepData(rollup, keys)
-    before = StepData(earlier, keys) if earlier is not None else None
+def _distribution(rows: Rows, compared: Comparison | None, w: Wording) -> Chart | None:
+    after = StepData(rows.rollup, rows.keys)
+    before = StepData(rows.earlier, rows.keys) if rows.earlier is not None else None
     if not after.answered:
         return None
     datas = [after, *([before] if before is not None and before.answered else [])]
@@ -106,10 +101,10 @@ def _distribution(
         counts = np.zeros(high - low + 1, dtype=np.int64)
         counts[data.buckets.astype(np.int64) - low] = data.counts
         dense.append(counts)
-    text = asked.wording.translator.text
-    against = asked.wording.compared(asked.compared) if asked.compared else ""
+    text = w.translator.text
+    against = w.compared(compared) if compared else ""
     return distribution_chart(
-        dense[0], dense[1] if len(dense) > 1 else None, low, asked.wording, names=(text("this period"), against)
+        dense[0], dense[1] if len(dense) > 1 else None, low, w, names=(text("this period"), against)
     )
 
 

@@ -9,12 +9,13 @@ from ..alerts.alert import Alert, alert_from_json
 from ..metrics.deviation import Deviation, DeviationKind, Scope
 from ..metrics.flow import FlowSpec
 from ..metrics.named_queries import named_query
-from ..metrics.rollup import Origin
+from ..metrics.observation import SeriesKey
+from ..metrics.rollup import Origin, Rollup
 from ..metrics.store import Store
 from .figure_types import Comparison, FlowFigures, Period
 from .figures import flow_figures
 
-__all__ = ["FlowHistory", "flow_span", "read_alerts", "read_deviations", "read_figures"]
+__all__ = ["FlowHistory", "Rows", "flow_span", "read_alerts", "read_deviations", "read_figures", "read_rows"]
 
 _ALL_ORIGINS = tuple(Origin)
 _LISTED = 500
@@ -40,24 +41,37 @@ def flow_span(store: Store, flow: str) -> FlowHistory:
     return FlowHistory(float(row[0]), float(row[1]) + store.settings.window_seconds)
 
 
-def read_figures(
-    store: Store, flow: FlowSpec, period: Period, compared: Comparison | None, *, now: float
-) -> FlowFigures:
-    """Read the rollups of both periods and compute every figure.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rollups of a period and, if there is one, of the compared one; equally fine."""
 
-    Periods of up to three days are read by the window, longer ones by the hour if they begin and end with one.
-    """
+    rollup: Rollup
+    earlier: Rollup | None
+    keys: dict[int, SeriesKey]
+
+
+def read_rows(
+    store: Store, flow: str, step: str | None, period: Period, compared: Comparison | None, *, now: float
+) -> Rows:
+    """Read both periods: up to three days by the window, longer ones by the hour if they begin and end with one."""
     hours = _by_the_hour(period) and (compared is None or _by_the_hour(compared.period))
     oldest = min(period.start, compared.period.start if compared else period.start)
     if not hours and now - oldest > store.settings.retention.windows_days * 86_400:
         hours = True  # windows are no longer kept
-    rollup, keys = store.read_rollups(period.start, period.end, flow.name, hours=hours, origins=_ALL_ORIGINS)
-    earlier = None
-    if compared is not None:
-        span = compared.period
-        earlier, more = store.read_rollups(span.start, span.end, flow.name, hours=hours, origins=_ALL_ORIGINS)
-        keys = {**keys, **more}
-    return flow_figures(flow, rollup, keys, period, compared, earlier, now=now)
+    rollup, keys = store.read_rollups(period.start, period.end, flow, step, hours=hours, origins=_ALL_ORIGINS)
+    if compared is None:
+        return Rows(rollup, None, keys)
+    span = compared.period
+    earlier, more = store.read_rollups(span.start, span.end, flow, step, hours=hours, origins=_ALL_ORIGINS)
+    return Rows(rollup, earlier, {**keys, **more})
+
+
+def read_figures(
+    store: Store, flow: FlowSpec, period: Period, compared: Comparison | None, *, now: float
+) -> FlowFigures:
+    """Read the rollups of both periods and compute every figure."""
+    rows = read_rows(store, flow.name, None, period, compared, now=now)
+    return flow_figures(flow, rows.rollup, rows.keys, period, compared, rows.earlier, now=now)
 
 
 def _by_the_hour(period: Period) -> bool:

@@ -63,7 +63,7 @@ def test_changes_of_rates_are_in_points() -> None:
 def test_no_evidence_says_what_would_have_been_seen() -> None:
     change = ChangeFigure(ChangeStatus.NO_EVIDENCE, 1.0, 1.002, 0.002, -0.01, 0.014, 0.0234, 5000, 6000, 12)
     assert ENGLISH.status(change) == "no evidence of a change; 2.3 % or more would have been seen"
-    assert CHINESE.status(change) == "没有变化的证据；2.3% 以上的变化会被发现"
+    assert CHINESE.status(change) == "没有变化的证据；2.3%以上的变化会被发现"
 
 
 def test_times_are_the_banks() -> None:
