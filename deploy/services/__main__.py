@@ -30,7 +30,7 @@ def main() -> int:
         parser.error(f"there is no service {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}")
     place = Place(Path(os.environ.get("CXGAUGE_SERVICES_DIR", ".services")).resolve())
     place.directory.mkdir(parents=True, exist_ok=True)
-    with _alone(place):
+    with _alone(place), _handed_over(place):
         if arguments.action == "start":
             return _start(place, arguments.name or list(SERVICES))
         if arguments.action == "status":
@@ -47,6 +47,17 @@ def _alone(place: Place) -> Iterator[None]:
     with (place.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _handed_over(place: Place) -> Iterator[None]:
+    """Under sudo, let the user who asked read what is offered and ask for the status."""
+    yield
+    user, group = (int(os.environ.get(name, "-1")) for name in ("SUDO_UID", "SUDO_GID"))
+    if os.geteuid() == 0 and user > 0:
+        for file in (place.directory, *place.directory.glob("*.json"), place.directory / "lock"):
+            if file.exists():
+                os.chown(file, user, group)
 
 
 def _start(place: Place, names: list[str]) -> int:
@@ -69,7 +80,10 @@ def _start(place: Place, names: list[str]) -> int:
 
 def _stop(place: Place) -> None:
     for name in place.records.read():
-        outcome = "stopped" if place.records.stop(name) else "had ended already"
+        try:
+            outcome = "stopped" if place.records.stop(name) else "had ended already"
+        except PermissionError:
+            outcome = "not stopped: root started it, only root can stop it"
         print(f"{name:14} {outcome}")
     known = {name: facts for name, facts in _read(place.services_file).items() if name == "chromium"}
     _write(place, known)

@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["LackingError", "ensure_host_package", "ensure_root", "remove_tree"]
+__all__ = ["AS_ROOT", "LackingError", "ensure_host_package", "ensure_root", "remove_tree"]
 
+AS_ROOT = "run `sudo .venv/bin/python -m deploy.services start`"
 SUITE = "trixie"
 ROOT_PACKAGES = ("postgresql-17", "postgresql-17-timescaledb", "prometheus", "promtool", "prometheus-alertmanager")
 DEFAULT_MIRROR = "http://deb.debian.org/debian/"
@@ -63,7 +64,7 @@ def ensure_root(directory: Path, log: Path) -> Path:
     if os.geteuid() != 0:
         raise LackingError(
             f"only root can make and enter the Debian {SUITE} root that TimescaleDB, Prometheus and Alertmanager run"
-            " from (debootstrap, chroot): run `sudo make services`"
+            f" from (debootstrap, chroot): {AS_ROOT}"
         )
     if shutil.which("debootstrap") is None:
         ensure_host_package("debootstrap")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .debian import LackingError, ensure_host_package, ensure_root
+from .debian import AS_ROOT, LackingError, ensure_host_package, ensure_root
 from .processes import ProcessRecords, write_atomically
 
 __all__ = ["SERVICES", "Place", "is_ready"]
@@ -64,7 +64,7 @@ def timescaledb(place: Place, before: Facts) -> Facts:
     """TimescaleDB on PostgreSQL 17 in the Debian root, with a cluster and a password of its own."""
     root = ensure_root(place.directory, place.log("root"))
     if os.geteuid() != 0:
-        raise LackingError("only root can start TimescaleDB in its Debian root (chroot): run `sudo make services`")
+        raise LackingError(f"only root can start TimescaleDB in its Debian root (chroot): {AS_ROOT}")
     data = root / _POSTGRES_DATA.lstrip("/")
     password_file = place.directory / "timescaledb.password"
     if not (data / ".complete").exists():
