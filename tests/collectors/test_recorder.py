@@ -173,6 +173,7 @@ def test_an_exception_is_a_verdict_and_goes_on_untouched(desk: Desk, error: Base
     assert caught.value is error
     ((key, record),) = desk.written()
     assert (key.step, record["verdict"], record["duration_seconds"]) == ("bill_details", verdict, 2.0)
+    assert record["checks"] == 0
 
 
 def test_configured_exceptions_mean_timeout(tmp_path: Path) -> None:
@@ -255,6 +256,21 @@ def test_a_flow_that_others_share_is_not_abandoned_here(desk: Desk, how: str) ->
         with flow.step("bill_total"):
             pass
     assert desk.verdicts() == [("bill_total", Verdict.GOOD)]
+
+
+def test_a_flow_of_which_a_passage_was_dropped_is_not_called_abandoned(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.write_text("in the way")
+    desk = Desk(spool, spool=spool, buffer_limit=1, flush_interval_seconds=0.01)
+    with desk.recorder.flow("bill_inquiry") as flow:
+        for name in ("bill_total", "bill_details"):
+            with flow.step(name):
+                pass
+        spool.unlink()
+        assert desk.recorder.flush(30)
+    assert desk.verdicts() == [("bill_total", Verdict.GOOD)]
+    assert sum(desk.recorder.drops().values()) == 1
+    desk.recorder.close(30)
 
 
 def test_a_customer_who_leaves_can_be_told_without_a_context_manager(desk: Desk) -> None:

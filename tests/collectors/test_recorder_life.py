@@ -304,6 +304,14 @@ def test_what_is_left_at_the_end_is_counted(tmp_path: Path) -> None:
     assert recorder.drops() == {"spool_error": 3}
 
 
+def test_what_a_full_spool_refused_to_the_end_is_counted(tmp_path: Path) -> None:
+    recorder = Recorder(flows=flows(), spool=lambda: SpoolWriter(tmp_path, maximum_bytes=300, minimum_free_bytes=0))
+    pass_steps(recorder, 3)
+    assert recorder.close(30)
+    assert recorder.drops() == {"spool_full": 3}
+    assert counts(tmp_path) == [0]
+
+
 def test_drops_are_told_to_the_log_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), Recorder(flows=flows(), spool=tmp_path) as recorder:
         recorder.flow("nope").step("x")
