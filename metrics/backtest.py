@@ -19,6 +19,7 @@ from .baseline_copy import copy_profile
 from .baseline_location import pulled_in_sum, tail_count
 from .detection_calendar import local_time
 from .detection_channels import ChannelMap, Grid, shift_inputs, volume_terms
+from .detection_clock import Alternatives, Clock
 from .detection_events import Event, EventKind
 from .detection_follow import Follower, Inputs
 from .detection_input import BucketGrid, Channel, Fleet, Measurements
@@ -193,13 +194,13 @@ def _follow(
     scope_stream = np.array([int(scope.flow) for scope in copied.fleet.scopes])
     cell_stream = np.array([int(key.flow) for key in copied.fleet.cells])
     teller = _Teller(names)
-    channels = ChannelMap.of(copied.fleet)
+    channels, clock = ChannelMap.of(copied.fleet), Clock(copied, copied.settings)
     total = int(step.max()) + 1
     for begin in range(0, total, _BLOCK):
         end = min(begin + _BLOCK, total)
         low, high = np.searchsorted(step[order], [begin, end])
         part = order[low:high]
-        block = _Block(copied, channels, first, last - first, begin, end - begin, cell_stream, scope_stream)
+        block = _Block(copied, channels, clock, first, last - first, begin, end - begin, cell_stream, scope_stream)
         inputs = block.inputs(_measurements(stream, rows[part], cell[part]), step[part] - begin, which[part])
         for t, window in enumerate(inputs):
             now = MONDAY + 60.0 * (first[scope_stream] + begin + t)
@@ -214,6 +215,7 @@ class _Block:
 
     profile: Profile
     channels: ChannelMap
+    clock: Clock
     first: Integers
     length: Integers
     begin: int
@@ -225,7 +227,7 @@ class _Block:
         """What the follower reads of each minute."""
         profile, fleet, cells = self.profile, self.profile.fleet, len(self.profile.fleet.cells)
         grid = Grid(self.size, cells, step * cells + rows.cell)
-        level, expected, usual, hour = self._seasons()
+        level, expected, usual, hour, other = self._seasons()
         flat = level.ravel()[grid.position]
         scale = profile.scale[rows.cell]
         pulled = pulled_in_sum(rows, fleet.grid, flat, scale)
@@ -247,10 +249,11 @@ class _Block:
         inside = np.arange(self.begin, self.begin + self.size)[:, None] <= self.length[self.scope_stream]
         expected = np.where(inside, expected, 0.0)
         for t in range(self.size):
-            yield Inputs(residual[t], variance[t], seen[t], failed[t], mean[t], tried[t], expected[t])
+            alternatives = Alternatives(*(values[t] for values in other))
+            yield Inputs(residual[t], variance[t], seen[t], failed[t], mean[t], tried[t], expected[t], alternatives)
 
-    def _seasons(self) -> tuple[Floats, Floats, Floats, Integers]:
-        """Levels of cells, expected volume and mix of scopes, hour of each count test, each on its own clock."""
+    def _seasons(self) -> tuple[Floats, Floats, Floats, Integers, list[Floats]]:
+        """Levels of cells, volume, mix and alternatives of scopes, hour of count tests, each on its own clock."""
         profile = self.profile
         cells, scopes = len(profile.fleet.cells), len(profile.fleet.scopes)
         level = np.zeros((self.size, cells))
@@ -260,6 +263,8 @@ class _Block:
             np.concatenate([np.repeat(np.arange(scopes), len(TAILS)), channel_scope]).astype(int)
         ]
         hour = np.zeros((self.size, len(test_stream)), dtype=np.int64)
+        two = np.zeros((self.size, 2, scopes))
+        other: list[Floats] = [two, two.copy(), *(np.zeros((self.size, scopes)) for _ in range(3))]
         for start in np.unique(self.first):
             minutes = start + self.begin + np.arange(self.size)
             local = local_time(MONDAY + 60.0 * minutes, profile.settings)
@@ -271,8 +276,11 @@ class _Block:
             ):
                 columns = np.flatnonzero(same[owner])
                 target[:, columns] = season.take(columns).at(local)
+            places = np.flatnonzero(same[self.scope_stream]), np.flatnonzero(same[self.cell_stream])
+            for target, values in zip(other, self.clock.at(MONDAY + 60.0 * minutes, *places), strict=True):
+                target[..., places[0]] = values
             hour[:, same[test_stream]] = np.minimum(local.second // 3600, 23).astype(np.int64)[:, None]
-        return level, expected, usual, hour
+        return level, expected, usual, hour, other
 
     def _counts(self, rows: Measurements, grid: Grid, level: Floats, scale: Floats) -> tuple[Floats, Floats, Floats]:
         profile, fleet = self.profile, self.profile.fleet

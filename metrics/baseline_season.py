@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from .detection_calendar import SLOTS_PER_DAY, LocalTime
 from .detection_medians import median
 
-__all__ = ["Season", "fit_season"]
+__all__ = ["FINE_BINS", "Season", "fine_bin", "fit_season"]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
 _BANDWIDTHS = (0.0, 1.0, 2.0, 4.0)  # quarter hours
-_FINE = 288  # five-minute bins a day, for jobs that begin and end at a minute
+FINE_BINS = 288  # of five minutes in a day, for jobs that begin and end at a minute
 _FINE_DEVIATIONS = 4.0
 _FINE_LEAST = 0.02
 
@@ -56,7 +56,7 @@ class Season:
         level += self.level[kind, (left + 1) % SLOTS_PER_DAY] * share
         hour = np.minimum(local.second[rows] // 3600, 23).astype(np.int64)
         level += self.week[local.weekday[rows], hour]
-        level += self.job[kind, _fine_bin(local)[rows]]
+        level += self.job[kind, fine_bin(local)[rows]]
         return np.asarray(level)
 
 
@@ -80,14 +80,14 @@ def fit_season(
         total = weight.sum(axis=0)
         level = np.divide((x * weight).sum(axis=0), total, out=np.zeros(count), where=total > 0)
         flat = np.broadcast_to(level, (1, SLOTS_PER_DAY, count)).copy()
-        season = Season(flat, np.zeros((7, 24, count)), np.zeros((1, _FINE, count)))
+        season = Season(flat, np.zeros((7, 24, count)), np.zeros((1, FINE_BINS, count)))
         return season, np.broadcast_to(level, x.shape).copy()
     folding = _folding(local)
     season, predicted = _fit_smooth(x, weight, local, family, folding)
     job, _ = _fit_jobs(x, weight, local, family, folding, None)
     if job.any():
         kind = local.day_type if folding.types > 1 else np.zeros_like(local.day_type)
-        season, smooth = _fit_smooth(x - job[kind, _fine_bin(local)], weight, local, family, folding)
+        season, smooth = _fit_smooth(x - job[kind, fine_bin(local)], weight, local, family, folding)
         job, others = _fit_jobs(x - smooth, weight, local, family, folding, job != 0)
         season, predicted = Season(season.level, season.week, job), smooth + others
     return _with_week(season, predicted, x, weight, local, folding)
@@ -115,8 +115,9 @@ def _folding(local: LocalTime) -> _Folding:
     return _Folding(day, day_type, fold, types, int(fold.max()) + 1)
 
 
-def _fine_bin(local: LocalTime) -> Integers:
-    return np.asarray(np.minimum(local.second // (86_400 / _FINE), _FINE - 1).astype(np.int64))
+def fine_bin(local: LocalTime) -> Integers:
+    """The five minutes of the day that each window is in."""
+    return np.asarray(np.minimum(local.second // (86_400 / FINE_BINS), FINE_BINS - 1).astype(np.int64))
 
 
 def _fit_smooth(
@@ -146,7 +147,7 @@ def _fit_smooth(
         best[better], error[better] = number, loss[better]
     everything = [_profile(total_sum, total_weight, b, shared if p else None) for b, p in candidates]
     pick = np.arange(count)
-    week, job = np.zeros((7, 24, count)), np.zeros((types, _FINE, count))
+    week, job = np.zeros((7, 24, count)), np.zeros((types, FINE_BINS, count))
     level = np.stack(everything)[best, ..., pick].transpose(1, 2, 0)
     predicted = np.empty_like(x)
     for f in range(folds):
@@ -177,9 +178,9 @@ def _fit_jobs(
     top = np.stack([weighted[:, inverse == f].sum(axis=1) for f in range(len(families))], axis=1)
     bottom = np.stack([weight[:, inverse == f].sum(axis=1) for f in range(len(families))], axis=1)
     common = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
-    days, fine = len(folding.fold), _fine_bin(local)
-    mean, seen = _day_means(common, bottom, folding.day * _FINE + fine, days * _FINE)
-    mean, seen = mean.reshape(days, _FINE, -1), seen.reshape(days, _FINE, -1) > 0
+    days, fine = len(folding.fold), fine_bin(local)
+    mean, seen = _day_means(common, bottom, folding.day * FINE_BINS + fine, days * FINE_BINS)
+    mean, seen = mean.reshape(days, FINE_BINS, -1), seen.reshape(days, FINE_BINS, -1) > 0
     first = [int(np.argmax(inverse == f)) for f in range(len(families))]
     allowed = np.asarray(where[..., first].any(axis=0)) if where is not None else None
     if where is None:

@@ -14,6 +14,7 @@ from .baseline import Profile
 from .baseline_budget import TAILS
 from .baseline_location import undo_clip
 from .detection_channels import Drift
+from .detection_clock import Alternatives, ClockState, explain
 from .detection_count import CountState, advance_count
 from .detection_events import Event, EventKind
 from .detection_interval import corrected_interval
@@ -44,6 +45,7 @@ class Inputs:
     mean: Floats
     tried: Floats
     expected: Floats
+    other: Alternatives
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class Follower:
         self._silent = _Raised.new(scopes)
         self._day = _Day.new(scopes)
         self._drift = Drift.new(scopes)
+        self._clock = ClockState.new(scopes)
         self._offset = np.zeros(3 * scopes)  # levels accepted since the profile was learnt
 
     @property
@@ -123,6 +126,7 @@ class Follower:
             np.zeros(tests),
             np.zeros(tests),
             np.zeros(scopes),
+            Alternatives.none(scopes),
         )
 
     def forget(self) -> None:
@@ -136,6 +140,7 @@ class Follower:
         clock3 = np.tile(clock, 3)
         variance = np.where(self._tested, inputs.variance, np.inf)
         residual = inputs.residual - self._offset - self._raised.effect
+        self._explain(inputs.other, residual, variance)
         events = self._shift_recoveries(clock3, residual, variance)
         test = self._profile.shift
         advance_shift(self._shift, test.noise, test.shifts, test.limit, clock3, residual, variance, inputs.seen)
@@ -146,6 +151,22 @@ class Follower:
         events += self._silence(clock, inputs)
         events += self._creep(clock, inputs.residual, variance)
         return events
+
+    def _explain(self, other: Alternatives, residual: Floats, variance: Floats) -> None:
+        """Take off what a moved clock or job explains, in place; evidence of those scopes starts anew."""
+        scopes = self._scopes
+        location, volume = slice(0, scopes), slice(scopes, 2 * scopes)
+        bare = residual - self._shift.slow
+        long_run = variance + self._common
+        parts = (bare[location], bare[volume]), (long_run[location], long_run[volume])
+        window = self._settings.window_seconds
+        shift, traffic, anew = explain(self._clock, other, parts[0], parts[1], window)
+        residual[location] -= shift
+        residual[volume] -= traffic
+        again = np.flatnonzero(anew)
+        if len(again):
+            quantities = np.concatenate([again, again + scopes])
+            self._shift.evidence[:, quantities] = 0.0
 
     def to_bytes(self, extra: dict[str, Any]) -> bytes:
         """The state and ``extra`` (plain values)."""
@@ -188,6 +209,7 @@ class Follower:
             "silent": self._silent,
             "day": self._day,
             "drift": self._drift,
+            "clock": self._clock,
         }
 
     # -- shifts ------------------------------------------------------------------------------------------------------

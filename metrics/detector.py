@@ -14,6 +14,7 @@ from .baseline_budget import TAILS
 from .baseline_location import pulled_in_sum, tail_count
 from .detection_calendar import local_time
 from .detection_channels import ChannelMap, shift_inputs_of_window, volume_terms
+from .detection_clock import Clock
 from .detection_events import Event, EventKind
 from .detection_follow import Follower, Inputs
 from .detection_input import Measurements
@@ -63,6 +64,7 @@ class Detector:
         cells = np.concatenate([*scopes, np.zeros(0, dtype=np.int64)])
         self._member = (cells, np.repeat(np.arange(len(scopes)), [len(inside) for inside in scopes]))
         self._follower = Follower(profile, self.settings)
+        self._clock = Clock(profile, self.settings)
 
     def advance(self, window_start: float, window: Measurements) -> list[Deviation]:
         """Take in one closed window and say what deviates.
@@ -165,6 +167,7 @@ class Detector:
             mean * profile.count.shape[hour],
             tried,
             expected,
+            self._clock.now(at),
         )
 
     def _counts(self, rows: Measurements, level: Floats) -> tuple[Floats, Floats, Floats]:
