@@ -21,7 +21,7 @@ from ..metrics.observation import ObservationBatch
 from .duplicate_window import DuplicateWindow
 from .otlp_decode import Refusals
 from .spool import SpoolWriter
-from .spool_segment import SpoolError
+from .spool_segment import SpoolError, SpoolFull
 
 __all__ = ["Intake", "IntakeCounters", "IntakeFull", "Mapped"]
 
@@ -79,6 +79,7 @@ class Intake:
         waiting_limit: Most requests that may wait.
         before_append: Makes durable what the requests left elsewhere; runs before they are appended and confirmed.
         now_and_then: Runs every few seconds, also when nothing comes in.
+        when_full: Runs when the spool refuses an append for lack of room.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Intake:
         waiting_limit: int = 1024,
         before_append: Callable[[], None] | None = None,
         now_and_then: Callable[[], None] | None = None,
+        when_full: Callable[[], None] | None = None,
     ) -> None:
         self.counters = IntakeCounters()
         self._spool = spool
@@ -99,6 +101,7 @@ class Intake:
         self._closing = False
         self._before_append = before_append
         self._now_and_then = now_and_then
+        self._when_full = when_full
         self._next_time = time.monotonic() + _NOW_AND_THEN_SECONDS
         self._thread = threading.Thread(target=self._run, name="cxgauge-intake", daemon=True)
         self._thread.start()
@@ -198,6 +201,8 @@ class Intake:
     def _give_up(
         self, done: list[tuple[_Job, Mapped]], batches: list[ObservationBatch | None], error: Exception
     ) -> None:
+        if isinstance(error, SpoolFull) and self._when_full is not None:
+            self._when_full()
         for batch in batches:
             if batch is not None:
                 self._window.forget(batch.records["trace_id"], batch.records["span_id"])

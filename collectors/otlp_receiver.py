@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from .observations_api import ObservationMapper, observation_routes
 from .otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
 from .otlp_mapping import OtlpMapper
 from .otlp_reply import JSON_TYPE, PROTOBUF_TYPE, export_reply, status_reply
+from .recent_segments import RecentSegments
 from .request_body import (
     BodyTooLargeError,
     CorruptBodyError,
@@ -89,12 +91,13 @@ class Receiver:
         clock: Seconds since 1970.
         settings: Which attributes say what.
         tokens: Tokens of senders; without them nobody who shows one is let in.
+        recent: What was received before a restart, so that a retry of it is recognised.
 
     Attributes:
         in_flight: Memory held by request bodies.
         replies: Number of replies by HTTP status.
         received_bytes: Bytes of bodies as they were sent.
-        window: Memory of seen spans; seed it before the first request to recognise retries across a restart.
+        window: Memory of seen spans.
     """
 
     def __init__(
@@ -105,12 +108,16 @@ class Receiver:
         clock: Callable[[], float],
         settings: ShapeSettings,
         tokens: SenderTokens | None = None,
+        recent: RecentSegments | None = None,
     ) -> None:
         self.config = config
         self._tokens = tokens
         self._tokens_required = config.tokens_required or not is_loopback(config.host)
         self._limits = SenderLimits(config.sender_bytes_per_second)
         self.window = DuplicateWindow(config.duplicate_window)
+        self._recent = recent
+        if recent is not None:
+            recent.seed(self.window)
         self.in_flight = InFlight(config.in_flight_bytes_limit)
         self.replies: dict[int, int] = {}
         self.received_bytes = 0
@@ -124,7 +131,8 @@ class Receiver:
             self.window,
             waiting_limit=config.waiting_limit,
             before_append=None if across is None else across.commit,
-            now_and_then=None if across is None else lambda: across.expire(clock()),
+            now_and_then=self._tidy,
+            when_full=None if recent is None else recent.make_room,
         )
         self._log = structlog.get_logger("cxgauge.receiver")
 
@@ -139,6 +147,13 @@ class Receiver:
             self._settings.across.use(flows)
         self.observations = ObservationMapper(flows, self._settings, self._clock)
         self.mapper = OtlpMapper(flows, self._settings, self._clock)
+
+    def _tidy(self) -> None:
+        """Runs on the intake thread every few seconds."""
+        if self._settings.across is not None:
+            self._settings.across.expire(self._clock())
+        if self._recent is not None:
+            self._recent.tidy(time.time())
 
     def close(self) -> None:
         """Confirm what waits and stop; the spool stays open."""
@@ -244,6 +259,7 @@ def receiver_app(
     *,
     settings: ShapeSettings | None = None,
     tokens: SenderTokens | None = None,
+    recent: RecentSegments | None = None,
 ) -> Starlette:
     """The receiver as an ASGI application; its :class:`Receiver` is ``app.state.receiver``.
 
@@ -254,13 +270,14 @@ def receiver_app(
         clock: Seconds since 1970.
         settings: Which attributes say what; by default as in :class:`~cxgauge.collectors.span_shape.ShapeSettings`.
         tokens: Tokens of senders.
+        recent: What was received before a restart.
 
     Raises:
         ValueError: the spool does not sync before it returns.
     """
     if spool.sync_policy != "always":
         raise ValueError(f"the receiver's spool has sync={spool.sync_policy!r}; accepted means on disk, use 'always'")
-    receiver = Receiver(config, flows, spool, clock, settings or ShapeSettings(), tokens)
+    receiver = Receiver(config, flows, spool, clock, settings or ShapeSettings(), tokens, recent)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

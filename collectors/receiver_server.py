@@ -12,12 +12,14 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..metrics.config import Config
+from ..metrics.config import Config, SpoolConfig
 from ..metrics.flow import FlowSpec
+from ..metrics.observation import RECORD
 from ..metrics.receiver_config import ReceiverConfig, is_loopback
 from .across import AcrossJudge
 from .customer_token import CustomerTokens
 from .otlp_receiver import Receiver, receiver_app
+from .recent_segments import RecentSegments
 from .sender_tokens import SenderTokens
 from .span_shape import ShapeSettings
 from .spool import SpoolWriter
@@ -28,6 +30,7 @@ _START_SECONDS = 20.0
 _DRAIN_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 1024
+_ROW_BYTES = RECORD.itemsize
 
 
 class UnprotectedError(ValueError):
@@ -82,8 +85,9 @@ class ReceiverServer:
             path = config.spool.directory.parent / "across.sqlite3"
             settings = replace(settings, across=AcrossJudge(flows, path))
         self._across = settings.across
-        self.spool = SpoolWriter.from_config(config.spool.model_copy(update={"fsync": "always"}), "receiver")
-        app = receiver_app(config.receiver, flows, self.spool, clock, settings=settings, tokens=tokens)
+        recent = RecentSegments(config.spool.directory.parent / "recent", config.receiver.duplicate_window * _ROW_BYTES)
+        self.spool = _open_spool(config.spool, recent)
+        app = receiver_app(config.receiver, flows, self.spool, clock, settings=settings, tokens=tokens, recent=recent)
         self.receiver: Receiver = app.state.receiver
         self.url = ""
         self._scheme = "http" if config.receiver.tls is None else "https"
@@ -193,6 +197,20 @@ def _uvicorn_config(app: Any, config: ReceiverConfig) -> uvicorn.Config:
         ssl_keyfile=None if tls is None else tls.private_key,
         ssl_ca_certs=None if tls is None or tls.client_authority is None else str(tls.client_authority),
         ssl_cert_reqs=ssl.CERT_NONE if tls is None or tls.client_authority is None else ssl.CERT_REQUIRED,
+    )
+
+
+def _open_spool(config: SpoolConfig, recent: RecentSegments) -> SpoolWriter:
+    return SpoolWriter(
+        config.directory,
+        "receiver",
+        sync="always",
+        segment_bytes=config.segment_bytes,
+        segment_age_seconds=config.segment_age_seconds,
+        maximum_bytes=config.limit_bytes,
+        maximum_age_seconds=config.age_limit_seconds,
+        minimum_free_bytes=config.minimum_free_bytes,
+        files=recent.files(),
     )
 
 
