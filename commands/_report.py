@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..metrics.flow import FlowSpec
     from ..metrics.store import Store
 
-__all__ = ["declared_flow", "declared_flows", "make_report", "render_report", "write_report"]
+__all__ = ["declared_flow", "declared_flows", "make_report", "render", "write_report"]
 
 
 def declared_flows(config: Config) -> dict[str, FlowSpec]:
@@ -94,32 +94,17 @@ def _period(store: Store, config: Config, flow: str, start: str | None, end: str
     return aligned(first, last, 3_600 if start is None and end is None else config.window_seconds)
 
 
-def render_report(store: Store, made: Report, output: str) -> str | bytes:
+def render(store: Store, made: Report, output: str) -> str | bytes:
     """The report in the format asked for.
 
     Raises:
         typer.Exit: something the format needs is not installed; the reason has been printed.
     """
-    from ..dashboards.pdf import PdfError, html_to_pdf
-    from ..dashboards.report_html import read_pictures, report_html
-    from ..dashboards.report_json import report_json
-    from ..dashboards.report_markdown import report_markdown
-    from ..dashboards.report_table import report_csv, report_xlsx
+    from ..dashboards.pdf import PdfError
+    from ..dashboards.report_files import render_report
 
     try:
-        match output:
-            case "json":
-                return report_json(made)
-            case "csv":
-                return report_csv(made)
-            case "xlsx":
-                return report_xlsx(made)
-            case "html":
-                return report_html(made, read_pictures(store, made))
-            case "pdf":
-                return html_to_pdf(report_html(made, read_pictures(store, made)))
-            case _:
-                return report_markdown(made)
+        return render_report(store, made, output)
     except (PdfError, ValueError) as error:
         raise fail(str(error)) from None
 

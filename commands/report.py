@@ -36,9 +36,7 @@ def report(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="As --from; by default now, or where the data end.")] = None,
     compare: Annotated[str, typer.Option(help="previous, week, year or none.")] = "previous",
-    output: Annotated[
-        ReportFormat | None, typer.Option("--format", help="By default as FILE ends, else md.")
-    ] = None,
+    output: Annotated[ReportFormat | None, typer.Option("--format", help="By default as FILE ends, else md.")] = None,
     language: Annotated[ReportLanguage | None, typer.Option(help="en or zh; by default the configuration's.")] = None,
     file: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")] = None,
     config: Annotated[Path | None, typer.Option(help="Configuration; cxgauge.yml by default.")] = None,
@@ -50,14 +48,14 @@ def report(
               cxgauge report bill_inquiry --from 2026-03-01 --to 2026-04-01 --language zh -o march.pdf
     """
     from ._installation import load_config, open_store
-    from ._report import make_report, render_report, write_report
+    from ._report import make_report, render, write_report
 
     settings = load_config(config)
     with open_store(settings) as store:
         made = make_report(
             store, settings, flow, start=start, end=end, compare=compare, language=language.value if language else None
         )
-        content = render_report(store, made, output.value if output else _format_of(file))
+        content = render(store, made, output.value if output else _format_of(file))
     write_report(content, file)
 
 

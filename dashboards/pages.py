@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -14,12 +16,15 @@ from ..metrics.flow import FlowSpec
 from ..metrics.store import Store
 from .charts import rate_line
 from .overview import read_overview
+from .page_actions import FORM_COOKIE, NAME_COOKIE, actions_allowed, form_token, perform, read_form
 from .page_alert import alert_page, alerts_page
 from .page_request import LANGUAGE_COOKIE, SPANS, PageRequest, read_request
 from .page_step import step_page
+from .pdf import PdfError
 from .periods import COMPARISONS
 from .rendering import render
 from .report import build_report
+from .report_files import REPORT_TYPES, render_report
 from .report_view import alert_rows, change_rows, comparison_notes, method, quality, too_few_steps
 from .wording import Wording
 
@@ -53,6 +58,8 @@ class Pages:
             Route("/flows/{flow}/steps/{step}", self._answer(self._step)),
             Route("/alerts", self._answer(self._alerts)),
             Route("/alerts/{alert}", self._answer(self._alert)),
+            Route("/alerts/{alert}/actions", self._act, methods=["POST"]),
+            Route("/flows/{flow}/report.{format}", self._report),
         ]
 
     def failure(self, request: Request, status: int, kind: str) -> Response:
@@ -70,15 +77,8 @@ class Pages:
         self, page: Callable[[PageRequest, Request], tuple[str, dict[str, Any]]]
     ) -> Callable[[Request], Response]:
         def answer(request: Request) -> Response:
-            config = self._config()
             try:
-                asked = read_request(
-                    request,
-                    default_language=config.language,
-                    zone=config.timezone,
-                    window_seconds=self._store.settings.window_seconds,
-                    now=self._clock(),
-                )
+                asked = self._read(request)
                 template, values = page(asked, request)
             except NotFoundError:
                 return self.failure(request, 404, "missing")
@@ -90,9 +90,21 @@ class Pages:
                 response.set_cookie(
                     LANGUAGE_COOKIE, asked.wording.language, max_age=_YEAR_SECONDS, httponly=True, samesite="lax"
                 )
+            if values.get("token"):
+                response.set_cookie(FORM_COOKIE, values["token"], httponly=True, samesite="strict")
             return response
 
         return answer
+
+    def _read(self, request: Request) -> PageRequest:
+        config = self._config()
+        return read_request(
+            request,
+            default_language=config.language,
+            zone=config.timezone,
+            window_seconds=self._store.settings.window_seconds,
+            now=self._clock(),
+        )
 
     def _spec(self, request: Request) -> FlowSpec:
         flow = self._flows().get(request.path_params["flow"])
@@ -124,6 +136,43 @@ class Pages:
             raise NotFoundError(request.path_params["step"])
         return "step.html.j2", step_page(self._store, flow, step, asked)
 
+    def _report(self, request: Request) -> Response:
+        """The report of a flow as a file, for the period of the page it was asked from."""
+        kind = request.path_params["format"]
+        if kind not in REPORT_TYPES:
+            return self.failure(request, 404, "missing")
+        try:
+            asked = self._read(request)
+            flow = self._spec(request)
+        except NotFoundError:
+            return self.failure(request, 404, "missing")
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
+        report = build_report(self._store, flow, asked.period, asked.compared, asked.wording, now=asked.now)
+        try:
+            content = render_report(self._store, report, kind)
+        except (PdfError, ValueError) as error:
+            return PlainTextResponse(f"{error}\n", 503)
+        day = f"{datetime.fromtimestamp(asked.period.start, asked.wording.zone):%Y-%m-%d}"
+        disposition = f'attachment; filename="{flow.name}-{day}.{kind}"'
+        return Response(content, media_type=REPORT_TYPES[kind], headers={"content-disposition": disposition})
+
+    async def _act(self, request: Request) -> Response:
+        fields = await read_form(request)
+        if isinstance(fields, Response):
+            return fields
+        identity = request.path_params["alert"]
+        return await run_in_threadpool(
+            perform,
+            fields,
+            identity,
+            store=self._store,
+            config=self._config(),
+            flows=self._flows(),
+            clock=self._clock,
+            back=f"/alerts/{identity}",
+        )
+
     def _alerts(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
         return "alerts.html.j2", alerts_page(self._store, self._flows(), asked)
 
@@ -131,4 +180,6 @@ class Pages:
         values = alert_page(self._store, self._flows(), request.path_params["alert"], asked)
         if values is None:
             raise NotFoundError(request.path_params["alert"])
+        allowed = actions_allowed(self._config()) and values["alert"].is_open
+        values |= {"token": form_token(request) if allowed else "", "name": request.cookies.get(NAME_COOKIE, "")}
         return "alert.html.j2", values

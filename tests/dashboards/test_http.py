@@ -250,6 +250,64 @@ def test_pages_without_database_say_that_measuring_goes_on(site: Site) -> None:
     assert "Measuring goes on meanwhile" in answer.text
 
 
+def _form(site: Site, identity: str) -> dict[str, str]:
+    page = site.get(f"/alerts/{identity}").text
+    return {"token": re.findall(r'name="token" value="([^"]+)"', page)[0], "by": "li.wei"}
+
+
+def test_acknowledging_on_the_page(site: Site, alert: Alert) -> None:
+    _keep_alert(site, alert)
+    form = _form(site, alert.id)
+
+    answer = site.client.post(f"/alerts/{alert.id}/actions", data={**form, "action": "acknowledge", "note": "on it"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/alerts/{alert.id}")
+    page = site.get(f"/alerts/{alert.id}").text
+    assert "acknowledged · li.wei · on it" in page
+    assert 'value="li.wei"' in page
+    assert 'value="acknowledge"' not in page
+
+    site.client.post(f"/alerts/{alert.id}/actions", data={**form, "action": "assign", "to": "cards"})
+    site.client.post(f"/alerts/{alert.id}/actions", data={**form, "action": "accept", "note": "agreed"})
+    said = _text(site.get(f"/alerts/{alert.id}"))
+    assert "accepted as the new normal · li.wei · agreed" in said
+    assert "What you do about it" not in said
+
+
+@pytest.mark.parametrize(
+    ("headers", "change", "status", "message"),
+    [
+        ({"origin": "https://evil.example"}, {}, 403, "the form is not from this site\n"),
+        ({"sec-fetch-site": "cross-site"}, {}, 403, "the form is not from this site\n"),
+        ({"host": "rebound.example"}, {}, 403, "open this page by 127.0.0.1 or localhost to act on it\n"),
+        ({}, {"token": "x"}, 403, "the form is out of date: load the page again\n"),
+        ({}, {"note": "x" * 20_000}, 413, "the form is larger than 16384 bytes\n"),
+        ({}, {"by": " "}, 400, "by='' is empty; say who you are\n"),
+        ({}, {"action": "comment"}, 400, "action='comment' lacks what it needs; go back and fill it in\n"),
+        ({}, {"action": "delete"}, 400, "action='delete' lacks what it needs; go back and fill it in\n"),
+    ],
+)
+def test_forms_from_elsewhere_or_incomplete_change_nothing(
+    site: Site, alert: Alert, headers: dict[str, str], change: dict[str, str], status: int, message: str
+) -> None:
+    _keep_alert(site, alert)
+    data = {**_form(site, alert.id), "action": "acknowledge", **change}
+    answer = site.client.post(f"/alerts/{alert.id}/actions", data=data, headers=headers)
+    assert (answer.status_code, answer.text) == (status, message)
+    assert "nobody has acknowledged" in site.get("/flows/bill_inquiry?from=2026-03-14&to=2026-03-15").text
+
+
+@pytest.mark.parametrize("kind", ["md", "html", "csv", "xlsx", "json"])
+def test_reports_are_downloaded_for_the_page_s_period(site: Site, make_day: MakeDay, kind: str) -> None:
+    _write(site, make_day(START, seed=2))
+    page = site.get("/flows/bill_inquiry?from=2026-03-14&to=2026-03-15&compare=none").text
+    link = re.findall(rf'href="([^"]+report\.{kind}[^"]*)"', page)[0].replace("&amp;", "&")
+    answer = site.get(link)
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == f'attachment; filename="bill_inquiry-2026-03-14.{kind}"'
+    assert len(answer.content) > 500
+    assert site.get("/flows/bill_inquiry/report.exe").status_code == 404
+
+
 def test_metrics_are_optional(embedded_dsn: str, tmp_path: Path) -> None:
     config: Any = Config.parse("{}", "cxgauge.yml", tmp_path)
     with Store.open(embedded_dsn) as store:
