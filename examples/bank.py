@@ -156,7 +156,14 @@ def _main() -> None:
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     recorder = Recorder.from_config(arguments.config, strict=True)
-    uvicorn.run(bank(recorder), host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
+    uvicorn.run(
+        bank(recorder),
+        host="127.0.0.1",
+        port=arguments.port,
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=120,  # longer than any customer thinks
+    )
 
 
 if __name__ == "__main__":

@@ -84,7 +84,11 @@ class Customers:
             "x-app-version": _pick(generator, APP_VERSIONS),
         }
         for step in steps:
-            await client.post(f"/{flow}/{step}", headers=headers)
+            try:
+                await client.post(f"/{flow}/{step}", headers=headers)
+            except httpx2.TransportError:  # a customer whose connection broke starts over
+                await asyncio.sleep(_THINK_SECONDS)
+                return
             await asyncio.sleep(generator.expovariate(1 / _THINK_SECONDS))
 
 

@@ -32,7 +32,7 @@ from ..metrics.store_write import StoredPosition
 from .bank import FLOWS_DIRECTORY, STEP_LATENCIES
 from .clients import journeys_per_second
 from .history import SimulatedHistory
-from .processes import await_answer, free_port, module_process
+from .processes import await_answer, free_port, module_process, require_running
 
 __all__ = ["FAULTS", "FAULTY_STEPS", "Demonstration", "DemonstrationSettings", "FoundAlert", "Result"]
 
@@ -130,12 +130,13 @@ class Demonstration:
             bank = ("cxgauge.examples.bank", "--config", config, "--port", str(bank_port))
             self._start(stack, f"{bank_url}/-/healthy", "bank", *bank)
             customers = ("cxgauge.examples.clients", "--url", bank_url, "--count", str(self.settings.customers))
-            stack.enter_context(module_process(self.directory / "customers.log", *customers))
+            walking = stack.enter_context(module_process(self.directory / "customers.log", *customers))
             # The customers' first seconds overlap with the history, so that no window between them is empty.
             self._write_history(store, flows, time.time() + _RAMP_SECONDS)
             self._start(stack, f"{self.url}-/ready", "ruler", "cxgauge", "up", "--config", config)
             self.say(f"status page: {self.url}")
             result = self._watch(store, flows, bank_url)
+            require_running(walking, self.directory / "customers.log")
             if stay is not None:
                 stay()
             return result

@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx2
 
-__all__ = ["DemonstrationError", "await_answer", "free_port", "module_process"]
+__all__ = ["DemonstrationError", "await_answer", "free_port", "module_process", "require_running"]
 
 _START_LIMIT_SECONDS: Final = 60.0
 _END_LIMIT_SECONDS: Final = 15.0
@@ -72,6 +72,19 @@ def await_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except httpx2.HTTPError:
             pass
         time.sleep(0.1)
-    said = log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL_CHARACTERS:]
     ended = "is still starting" if process.poll() is None else f"ended with {process.returncode}"
-    raise DemonstrationError(f"{log.stem} did not answer at {url}, it {ended}; it said last:\n{said}")
+    raise DemonstrationError(f"{log.stem} did not answer at {url}, it {ended}; it said last:\n{_tail(log)}")
+
+
+def require_running(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Do nothing while ``process`` runs.
+
+    Raises:
+        DemonstrationError: it has ended, so that what was seen since says nothing.
+    """
+    if process.poll() is not None:
+        raise DemonstrationError(f"{log.stem} ended with {process.returncode}; it said last:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL_CHARACTERS:]
