@@ -41,7 +41,7 @@ class Season:
     week: Floats
     job: Floats
 
-    def take(self, series: Integers) -> Season:
+    def take(self, series: Any) -> Season:
         """The seasons of some series."""
         return Season(self.level[..., series], self.week[..., series], self.job[..., series])
 

@@ -27,11 +27,12 @@ CLOCK_SECONDS = (3600.0, -3600.0)
 
 _CLOCK_PRIOR = 7.0  # nats against a moved clock
 _CLOCK_STEP = 1.0  # the most one window may say
-_JOB_PRIOR = 5.0
+_JOB_PRIOR = 8.0
 _JOB_LEAST = 0.03
 _JOB_ZONE_BINS = 48  # a job may move by four hours
 _JOB_OVERTIME_SECONDS = 300.0
-_ABSENT_PRIOR = 3.0
+_ABSENT_PRIOR = 6.0
+_JOB_REST_SECONDS = (1800.0, 43_200.0)  # after a false start, after a whole run
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,10 @@ def _jobs(
     state.over = np.where(running, np.maximum(state.over + left, 0.0), 0.0)
     overtime = other.duration + _JOB_OVERTIME_SECONDS / window_seconds
     ended = running & ((state.running >= overtime) | (state.over >= _ABSENT_PRIOR) | (height <= 0))
+    whole = state.running >= 0.5 * other.duration
+    rest = np.where(whole, _JOB_REST_SECONDS[1], _JOB_REST_SECONDS[0]) / window_seconds
     state.running = np.where(running & ~ended, state.running + 1, 0.0)
-    state.rested = np.where(ended, 43_200 / window_seconds, state.rested)
+    state.rested = np.where(ended, rest, state.rested)
     state.absent = np.where(other.job > 0, np.maximum(state.absent + _gain(residual, -other.job, variance), 0.0), 0.0)
     absent = state.absent >= _ABSENT_PRIOR
     shift = np.where(running & ~ended, size, 0.0) - np.where(absent, np.maximum(other.job, 0.0), 0.0)

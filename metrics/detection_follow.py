@@ -140,20 +140,20 @@ class Follower:
         clock3 = np.tile(clock, 3)
         variance = np.where(self._tested, inputs.variance, np.inf)
         residual = inputs.residual - self._offset - self._raised.effect
-        self._explain(inputs.other, residual, variance)
+        explained = self._explain(inputs.other, residual, variance)
         events = self._shift_recoveries(clock3, residual, variance)
         test = self._profile.shift
         advance_shift(self._shift, test.noise, test.shifts, test.limit, clock3, residual, variance, inputs.seen)
         events += self._shift_alarms(clock3)
-        moved = inputs.residual[: self._scopes] - self._offset[: self._scopes]
-        drift = self._drift.advance(moved, variance[: self._scopes])
+        moved = inputs.residual[: self._scopes] - self._offset[: self._scopes] - explained
+        drift = self._drift.advance(moved, variance[: self._scopes]) + explained
         events += self._count_step(clock[self._count_scope], inputs, drift)
         events += self._silence(clock, inputs)
         events += self._creep(clock, inputs.residual, variance)
         return events
 
-    def _explain(self, other: Alternatives, residual: Floats, variance: Floats) -> None:
-        """Take off what a moved clock or job explains, in place; evidence of those scopes starts anew."""
+    def _explain(self, other: Alternatives, residual: Floats, variance: Floats) -> Floats:
+        """Take off what a moved clock or job explains, in place; returns it for locations, ``[S]``."""
         scopes = self._scopes
         location, volume = slice(0, scopes), slice(scopes, 2 * scopes)
         bare = residual - self._shift.slow
@@ -167,6 +167,7 @@ class Follower:
         if len(again):
             quantities = np.concatenate([again, again + scopes])
             self._shift.evidence[:, quantities] = 0.0
+        return shift
 
     def to_bytes(self, extra: dict[str, Any]) -> bytes:
         """The state and ``extra`` (plain values)."""
@@ -270,8 +271,12 @@ class Follower:
         return EventKind.VOLUME if quantity < 2 * self._scopes else EventKind.MIX
 
     def _shift_alarms(self, now: Floats) -> list[Event]:
-        over = self._shift.evidence - self._profile.shift.threshold
-        candidates = np.flatnonzero(over.max(axis=0) >= 0)
+        state = self._shift
+        over = state.evidence - self._profile.shift.threshold
+        # a disturbance that has just ended is not reported: the last window must still show half of the shift
+        mean = state.score / np.maximum(state.weight, 1e-300)
+        lasting = state.last * np.sign(mean) >= 0.5 * np.abs(mean)
+        candidates = np.flatnonzero(((over >= 0) & lasting).any(axis=0))
         events: list[Event] = []
         for quantity in candidates:
             events += self._raise(int(quantity), now)
@@ -303,10 +308,11 @@ class Follower:
         raised.told[quantity] = 1.0
         information = max((raw / error) ** 2 / 2 / max(windows, 1.0), 1e-6)
         doubt = min(3.0 / information, windows) * self._settings.window_seconds
+        told = int((state.evidence[:, quantity] - test.threshold[:, quantity]).argmax())
         evidence = {
-            "statistic": float(state.evidence[best, quantity]),
-            "threshold": float(test.threshold[best, quantity]),
-            "tested_effect": float(test.shifts[best, quantity]),
+            "statistic": float(state.evidence[told, quantity]),
+            "threshold": float(test.threshold[told, quantity]),
+            "tested_effect": float(test.shifts[told, quantity]),
             "windows": windows,
         }
         ends = (started - doubt, min(started + doubt, moment))

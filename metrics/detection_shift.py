@@ -58,6 +58,7 @@ class ShiftState:
     square: Floats  # Σ w²
     from_fast: Floats  # the filter's prediction from before the excursion, fading
     from_slow: Floats
+    last: Floats  # the last window's r − what was foretold
     count: Floats  # observations over the excursion
     windows: Floats
 
@@ -66,7 +67,7 @@ class ShiftState:
         """Before the first window: the filter at its stationary distribution."""
         scopes = noise.fast_variance.shape[0]
         zero = np.zeros(scopes)
-        grid = [np.zeros((hypotheses, scopes)) for _ in range(11)]
+        grid = [np.zeros((hypotheses, scopes)) for _ in range(12)]
         return cls(
             zero.copy(),
             zero.copy(),
@@ -132,6 +133,7 @@ def advance_shift(
     state.from_slow = np.where(fresh, state.slow, state.from_slow)
     single = 1.0 / (variance + noise.white_variance + noise.fast_variance)
     moved = np.where(seen, residual, 0.0) - state.from_fast - state.from_slow
+    state.last = moved
     state.score = np.where(running, state.score + single * moved, 0.0)
     state.weight = np.where(running, state.weight + single, 0.0)
     state.square = np.where(running, state.square + single * single, 0.0)
