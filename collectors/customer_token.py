@@ -85,6 +85,10 @@ class CustomerTokens:
         """The key that makes new tokens."""
         return self._keys[0]
 
+    def by_number(self) -> dict[int, CustomerKey]:
+        """All keys by the number that their tokens carry."""
+        return {key.number: key for key in self._keys}
+
     def token(self, customer: object) -> bytes:
         """The token of a customer under the current key, 16 bytes; ``bytes`` are taken as they are, else ``str()``."""
         return _customer_token(self._keys[0], customer)

@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -24,7 +25,7 @@ from .sender_tokens import SenderTokens
 from .span_shape import ShapeSettings
 from .spool import SpoolWriter
 
-__all__ = ["ReceiverServer", "UnprotectedError", "sender_tokens", "shape_settings"]
+__all__ = ["ReceiverServer", "UnprotectedError", "across_file", "sender_tokens", "shape_settings"]
 
 _START_SECONDS = 20.0
 _DRAIN_SECONDS = 5
@@ -50,6 +51,11 @@ def shape_settings(config: Config) -> ShapeSettings:
     return ShapeSettings(
         receiver.dimension_attributes, receiver.instance_attributes, receiver.customer_attributes, tokens
     )
+
+
+def across_file(config: Config) -> Path:
+    """Where checks between steps keep the side that waits: beside the spool's folder, for all processes that use it."""
+    return config.spool.directory.parent / "across.sqlite3"
 
 
 def sender_tokens(config: Config) -> SenderTokens:
@@ -82,8 +88,7 @@ class ReceiverServer:
         _check_tls(config.receiver)
         settings = shape_settings(config)
         if settings.tokens is not None or any(flow.across for flow in flows.values()):
-            path = config.spool.directory.parent / "across.sqlite3"
-            settings = replace(settings, across=AcrossJudge(flows, path))
+            settings = replace(settings, across=AcrossJudge(flows, across_file(config)))
         self._across = settings.across
         recent = RecentSegments(config.spool.directory.parent / "recent", config.receiver.duplicate_window * _ROW_BYTES)
         self.spool = _open_spool(config.spool, recent)

@@ -363,7 +363,7 @@ Start = Callable[..., Pipeline]
 def _database(server: Database) -> str:
     name = f"faults_{secrets.token_hex(4)}"
     with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        connection.execute(f"CREATE DATABASE {name}")
     dsn = psycopg.conninfo.make_conninfo(server.dsn, dbname=name)
     if isinstance(server, PrivateTimescale):
         with psycopg.connect(dsn, autocommit=True) as connection:

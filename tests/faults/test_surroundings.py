@@ -304,9 +304,9 @@ def test_values_are_nowhere_once_they_are_judged(start_pipeline: Any, monkeypatc
             searched += len(data)
             assert not any(secret.encode() in data for secret in secrets), name
     assert searched > 1000
-    with psycopg.connect(pipeline.dsn) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'cxgauge'").fetchall()
+    with psycopg.connect(pipeline.dsn) as store:
+        tables = store.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'cxgauge'").fetchall()
         assert len(tables) > 5
         for (table,) in tables:
-            text = str(connection.execute(f'SELECT t::text FROM cxgauge."{table}" t').fetchall())  # type: ignore[call-overload]
+            text = str(store.execute(f'SELECT t::text FROM cxgauge."{table}" t').fetchall())
             assert not any(secret in text for secret in secrets), table
