@@ -18,6 +18,7 @@ from functools import partial
 import structlog
 
 from ..metrics.baseline import Profile
+from ..metrics.baseline_bands import HOUR_SECONDS, baseline_bands
 from ..metrics.baseline_bytes import profile_from_bytes, profile_to_bytes
 from ..metrics.detection_input import Measurements
 from ..metrics.detector import Detector
@@ -26,6 +27,7 @@ from ..metrics.flow import FlowSpec
 from ..metrics.store import Store
 from ..metrics.store_alerts import (
     DetectorState,
+    add_bands,
     add_baseline,
     detector_state,
     lock_alerts,
@@ -50,6 +52,7 @@ from .records import load_lifecycle, save_lifecycle
 __all__ = ["Evaluation", "Evaluator"]
 
 NAME = "fleet"
+BANDS_SECONDS = 7 * 86_400.0  # what is usual is written down for this long before and after a learning
 _WORTH_INVESTIGATING = frozenset(
     {
         TransitionKind.FIRED,
@@ -196,6 +199,8 @@ class Evaluator:
         }
         with self._store.connection() as connection, connection.transaction():
             add_baseline(connection, NAME, self._clock(), history, profile_to_bytes(profile), details)
+            hours = (through // HOUR_SECONDS * HOUR_SECONDS - BANDS_SECONDS, through + BANDS_SECONDS)
+            add_bands(connection, baseline_bands(profile, *hours), through)
         return True
 
     # -- baselines ------------------------------------------------------------------------------------

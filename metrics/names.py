@@ -87,6 +87,7 @@ class Schema:
     HOUR_ROLLUPS = "hour_rollups"
     RESUME_POINTS = "resume_points"
     BASELINES = "baselines"
+    BASELINE_BANDS = "baseline_bands"
     DEVIATIONS = "deviations"
     ALERTS = "alerts"
     ALERT_TRANSITIONS = "alert_transitions"

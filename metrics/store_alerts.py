@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from .baseline_bands import BandHour
 from .deviation import Deviation
 from .named_queries import named_query
 from .store_connection import Connection
@@ -25,6 +26,7 @@ __all__ = [
     "StoredBaseline",
     "TransitionRow",
     "WaitingMessages",
+    "add_bands",
     "add_baseline",
     "alertmanager_posts",
     "audit",
@@ -215,6 +217,23 @@ def add_baseline(
     if row is None:
         raise RuntimeError("the database did not number the new baseline")
     return int(row[0])
+
+
+def add_bands(
+    connection: Connection, bands: Sequence[BandHour], learned_until: float, keep_seconds: float = 400 * 86_400.0
+) -> None:
+    """Store what is usual by hour; hours before ``learned_until`` that have a band keep it, old ones are forgotten."""
+    values = {
+        "flow": [band.flow for band in bands],
+        "step": [band.step for band in bands],
+        "hour": [band.hour for band in bands],
+        "expected": [band.expected_seconds for band in bands],
+        "low": [band.low_seconds for band in bands],
+        "high": [band.high_seconds for band in bands],
+        "learned_until": learned_until,
+    }
+    connection.execute(named_query("alerts.add_bands"), values)
+    connection.execute(named_query("alerts.prune_bands"), {"before": learned_until - keep_seconds})
 
 
 # -- alerts -----------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ _READER_TABLES = (
     Schema.CHECKS,
     Schema.WINDOW_ROLLUPS,
     Schema.HOUR_ROLLUPS,
+    Schema.BASELINE_BANDS,
     Schema.DEVIATIONS,
     Schema.ALERTS,
     Schema.ALERT_TRANSITIONS,

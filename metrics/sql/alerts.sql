@@ -41,6 +41,20 @@ DELETE FROM baselines WHERE name = %(name)s AND baseline_id NOT IN (
     SELECT baseline_id FROM baselines WHERE name = %(name)s ORDER BY learned_at DESC, baseline_id DESC LIMIT %(keep)s
 )
 
+-- name: add_bands
+-- What was said of hours that are past stays; those to come follow the newest baseline.
+INSERT INTO baseline_bands (flow, step, hour, expected_seconds, low_seconds, high_seconds)
+SELECT flow, step, to_timestamp(hour), expected, low, high
+FROM unnest(
+    %(flow)s::text[], %(step)s::text[], %(hour)s::float8[], %(expected)s::float8[], %(low)s::float8[], %(high)s::float8[]
+) AS band (flow, step, hour, expected, low, high)
+ON CONFLICT (flow, step, hour) DO UPDATE
+SET expected_seconds = excluded.expected_seconds, low_seconds = excluded.low_seconds, high_seconds = excluded.high_seconds
+WHERE baseline_bands.hour >= to_timestamp(%(learned_until)s)
+
+-- name: prune_bands
+DELETE FROM baseline_bands WHERE hour < to_timestamp(%(before)s)
+
 -- name: current_alerts
 SELECT document::text FROM alerts
 WHERE state <> 'resolved' OR resolved_at >= to_timestamp(%(resolved_after)s)

@@ -150,6 +150,18 @@ CREATE TABLE baselines (
 );
 CREATE INDEX baselines_newest ON baselines (name, learned_at DESC);
 
+CREATE TABLE baseline_bands (
+    hour             timestamptz NOT NULL,
+    expected_seconds float8 NOT NULL,
+    low_seconds      float8 NOT NULL,
+    high_seconds     float8 NOT NULL,
+    flow             text NOT NULL,
+    step             text NOT NULL,
+    PRIMARY KEY (flow, step, hour)
+);
+COMMENT ON TABLE baseline_bands IS 'Typical duration (geometric mean) usual in each hour, and the range of 95 of 100 windows.';
+CREATE INDEX baseline_bands_hour ON baseline_bands (hour);
+
 CREATE TABLE alerts (
     alert_id        text PRIMARY KEY,
     state           text NOT NULL CHECK (state IN ('pending', 'firing', 'resolved')),
