@@ -215,7 +215,7 @@ def test_against_a_file(installation: Path, tmp_path: Path) -> None:
     assert found["error_rate_high"] < 0.01
     file.write_text("id,value\n", encoding="utf-8")
     with pytest.raises(
-        UnreadableReferenceError, match="has no columns instance and value; name them in its first line$"
+        UnreadableReferenceError, match=r"has no columns instance and value; name them in its first line$"
     ):
         list(reference_from_file(file))
 
