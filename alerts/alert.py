@@ -134,6 +134,12 @@ class Alert:
     reminded_at: float | None = None
     attribution: Attribution | None = None
     impact: Impact | None = None
+    first_severity: Severity | None = None  # when it opened: a label elsewhere, which must not change
+
+    @property
+    def severity_at_first(self) -> Severity:
+        """The severity it opened with."""
+        return self.first_severity or self.severity
 
     @property
     def lead(self) -> Deviation:

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from urllib.parse import quote
 
+from ..metrics.detection_settings import DetectionSettings
 from ..metrics.deviation import Deviation
 from ..metrics.flow import FlowSpec
-from ..metrics.notifier_settings import NotifierSettings
+from ..metrics.notifier_settings import AlertmanagerNotifier, EmailNotifier, NotifierSettings
 from ..metrics.store_alerts import enqueue_message
 from ..metrics.store_connection import Connection
 from ..metrics.translation import Language
 from .alert import RULER, Alert, Severity, Transition
+from .chart import Trend
 from .figures import Figures
 from .lifecycle import Lifecycle, severity
 from .message import Event, Link, Message, compose, events, message_to_json
+from .routing import BankCalendar, Calendar, tell_at, wants
 from .text import alert_translator
 from .titles import FlowTitles, Titles
 
@@ -25,11 +28,12 @@ __all__ = ["Announcer", "Outgoing", "enqueue", "severity_by_flow", "titles_of"]
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message for one notifier, about the alert's transition ``sequence``."""
+    """A message for one notifier, about the alert's transition ``sequence``, not to be sent before ``tell_at``."""
 
     notifier: str
     sequence: int
     message: Message
+    tell_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Announcer:
         zone: The bank's time zone.
         language: For notifiers that name none.
         external_url: Address of the pages, for links; none without it.
+        calendar: The bank's workdays; by default Monday to Friday.
     """
 
     flows: Mapping[str, FlowSpec]
@@ -49,31 +54,60 @@ class Announcer:
     zone: tzinfo
     language: Language = "en"
     external_url: str | None = None
+    calendar: Calendar | None = None
 
-    def compose(self, transitions: Iterable[Transition], lifecycle: Lifecycle, now: float) -> list[Outgoing]:
-        """Compose a message for every notifier concerned, and note that readers know of the alert."""
+    @property
+    def draws(self) -> bool:
+        """Whether anybody gets a picture."""
+        return any(isinstance(notifier, EmailNotifier) for notifier in self.notifiers)
+
+    def compose(
+        self,
+        transitions: Iterable[Transition],
+        lifecycle: Lifecycle,
+        now: float,
+        trends: Mapping[str, Trend | None] | None = None,
+    ) -> list[Outgoing]:
+        """Compose a message for every notifier concerned, and note that readers know of the alert.
+
+        ``trends`` has what mails draw, by alert id.
+        """
+        calendar = self.calendar or BankCalendar(self.zone, DetectionSettings(zone=str(self.zone)))
         found: list[Outgoing] = []
         for id_, event in events(transitions, lifecycle.alerts).items():
             alert = lifecycle.alerts[id_]
             for notifier in self.notifiers:
                 if self.concerns(notifier, alert, event):
-                    message = self.message(alert, event, notifier.language or self.language, now)
-                    found.append(Outgoing(notifier.name, alert.sequence, message))
+                    trend = (trends or {}).get(id_) if isinstance(notifier, EmailNotifier) else None
+                    message = self.message(alert, event, notifier.language or self.language, now, trend)
+                    at = tell_at(notifier, alert.severity, now, calendar)
+                    found.append(Outgoing(notifier.name, alert.sequence, message, at))
             lifecycle.mark_told(id_)
         return found
 
     def concerns(self, notifier: NotifierSettings, alert: Alert, event: Event) -> bool:
-        """Whether a notifier is to be told: it is named by the flow or step, and wants this event."""
-        if event is Event.RESOLVED and not notifier.resolved:
+        """Whether a notifier is to be told: the flow or step names it, and it wants this event, severity and owner.
+
+        Alertmanager is told of states, not of events, see :mod:`.alertmanager`.
+        """
+        if isinstance(notifier, AlertmanagerNotifier) or (event is Event.RESOLVED and not notifier.resolved):
             return False
+        return self.routed(notifier, alert)
+
+    def routed(self, notifier: NotifierSettings, alert: Alert) -> bool:
+        """Whether alerts of this flow, step, severity and owner are for this notifier."""
         flow = self.flows.get(alert.flow)
+        if not wants(notifier, alert.severity, flow.alert_owner(alert.scope.step) if flow is not None else ""):
+            return False
         named = flow.alert_notifiers(alert.scope.step) if flow is not None else None
         return named is None or notifier.name in named
 
-    def message(self, alert: Alert, event: Event, language: Language, now: float) -> Message:
+    def message(
+        self, alert: Alert, event: Event, language: Language, now: float, trend: Trend | None = None
+    ) -> Message:
         """The message in one language."""
         figures = Figures(language, self.zone)
-        return compose(alert, event, titles_of(self.flows), figures, now, tuple(self.links(alert, language)))
+        return compose(alert, event, titles_of(self.flows), figures, now, tuple(self.links(alert, language)), trend)
 
     def links(self, alert: Alert, language: Language) -> Iterable[Link]:
         """Where to read on: the alert, the flow's report, the runbook."""
@@ -93,7 +127,7 @@ def enqueue(connection: Connection, outgoing: Iterable[Outgoing], now: float) ->
     """Put messages into the outbox, in the transaction that stored the transitions they tell of."""
     for each in outgoing:
         text = message_to_json(each.message)
-        enqueue_message(connection, each.message.alert_id, each.sequence, each.notifier, text, now)
+        enqueue_message(connection, each.message.alert_id, each.sequence, each.notifier, text, now, each.tell_at)
 
 
 def titles_of(flows: Mapping[str, FlowSpec]) -> Titles:

@@ -41,10 +41,11 @@ from ..metrics.store_connection import Connection
 from .alert import ALERTING, Alert, Transition, TransitionKind
 from .announcer import Announcer, enqueue, severity_by_flow
 from .cells import CellMap
+from .chart import Trend
 from .evaluation_settings import EvaluationSettings
 from .grouping import DOMINANT_VERDICT
 from .health import evaluation_health, source_health
-from .investigation import dominant_verdict, investigate
+from .investigation import dominant_verdict, investigate, trend_of
 from .learning import learn_from_store
 from .lifecycle import REBASED, Lifecycle
 from .records import load_lifecycle, save_lifecycle
@@ -76,6 +77,7 @@ class Evaluation:
         deviations: All that the detector reported, alerting or not.
         transitions: What happened to alerts.
         learned: Whether a new baseline was taken into use.
+        duration_seconds: How long the tick took.
     """
 
     windows: int = 0
@@ -84,6 +86,7 @@ class Evaluation:
     deviations: tuple[Deviation, ...] = ()
     transitions: tuple[Transition, ...] = ()
     learned: bool = False
+    duration_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -164,7 +167,9 @@ class Evaluator:
         self._look_after_health(through, found)
         self._learn_when_due()
         lag = self._clock() - through if through is not None else 0.0
-        return Evaluation(windows, through, lag, tuple(found.deviations), tuple(found.transitions), learned)
+        return Evaluation(
+            windows, through, lag, tuple(found.deviations), tuple(found.transitions), learned, time.monotonic() - began
+        )
 
     def run(self, stop: threading.Event, on_tick: Callable[[Evaluation], None] = lambda _: None) -> None:
         """Tick until ``stop``; a database that is away is waited for."""
@@ -323,6 +328,7 @@ class Evaluator:
         now: float,
     ) -> None:
         """Find out who is hit, put messages into the outbox, and store alerts and transitions."""
+        trends: dict[str, Trend | None] = {}
         for transition in transitions:
             if transition.kind in _WORTH_INVESTIGATING:
                 alert = lifecycle.alerts[transition.alert_id]
@@ -330,7 +336,9 @@ class Evaluator:
                 if alert.attribution is not None and not alert.is_open:
                     attribution = alert.attribution  # what came after the end would only dilute it
                 lifecycle.attach(alert.id, attribution, impact)
-        outgoing = self._announcer.compose(transitions, lifecycle, now)
+                if self._announcer.draws:
+                    trends[alert.id] = trend_of(self._store, alert, now)
+        outgoing = self._announcer.compose(transitions, lifecycle, now, trends)
         save_lifecycle(connection, before, lifecycle, transitions)
         enqueue(connection, outgoing, now)
 

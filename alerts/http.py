@@ -14,7 +14,7 @@ from .notifier import Delivery, Outcome
 
 __all__ = ["Answer", "HttpCaller", "encode"]
 
-_PATIENCE = {408, 425, 429}
+_UNWANTED = {400, 413, 415, 422}  # the message itself is at fault: sending it again would not help
 _ANSWER_LIMIT = 65536
 _LONGEST_WAIT_SECONDS = 3600.0
 
@@ -38,13 +38,17 @@ class HttpCaller:
         self._client = httpx.Client(timeout=httpx.Timeout(timeout_seconds), verify=verify, trust_env=True)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
-        """POST ``body`` as JSON; 2xx is sent, 408, 425, 429 and 5xx are worth another try, the rest is refused."""
+        """POST ``body`` as JSON.
+
+        2xx is sent. What is the message's own fault (400, 413, 415, 422) is refused. Everything else is worth another
+        try, a wrong address or key included: people mend those, and nothing must be lost meanwhile.
+        """
         try:
             host = httpx.URL(url).host
         except (httpx.InvalidURL, TypeError):
             host = ""
         if not host:
-            return Delivery(Outcome.REFUSED, "the configured address is not a URL; write https://host/path"), None
+            return Delivery(Outcome.RETRY, "the configured address is not a URL; write https://host/path"), None
         sent = {"content-type": "application/json; charset=utf-8", "user-agent": "cxgauge", **(headers or {})}
         try:
             with self._client.stream("POST", url, content=body, headers=sent) as response:
@@ -57,7 +61,7 @@ class HttpCaller:
         if 200 <= status < 300:
             return Delivery(Outcome.SENT, f"{host} answered {status}"), answer
         wait = _retry_after(response.headers.get("retry-after"), time.time())
-        outcome = Outcome.RETRY if status in _PATIENCE or status >= 500 else Outcome.REFUSED
+        outcome = Outcome.REFUSED if status in _UNWANTED else Outcome.RETRY
         return Delivery(outcome, f"{host} answered {status}", wait), answer
 
     def close(self) -> None:

@@ -23,12 +23,14 @@ from ..metrics.store_alerts import completions
 from ..metrics.verdict import Verdict
 from .alert import RULER, Alert
 from .attribution import Attribution, CellCounts, attribute_failures, attribute_latency
+from .chart import Trend
 from .impact import Estimate, Impact, completions_lost
 
-__all__ = ["attribution_of", "dominant_verdict", "impact_of", "investigate"]
+__all__ = ["attribution_of", "dominant_verdict", "impact_of", "investigate", "trend_of"]
 
 _BEFORE_SECONDS = 6 * 3600.0
 _AFTER_LIMIT_SECONDS = 6 * 3600.0
+_TREND_SECONDS = 3 * 3600.0
 _COMPLETION_SECONDS = 300.0  # instances that began later may still be under way
 _BAD = tuple(verdict for verdict in Verdict if verdict >= Verdict.STALE)
 _LATE_OR_BAD = tuple(verdict for verdict in Verdict if verdict > Verdict.GOOD)
@@ -46,6 +48,33 @@ def investigate(
     except (psycopg.Error, ValueError, ArithmeticError) as error:
         _log.error("an alert goes without attribution", alert=alert.id, error=f"{type(error).__name__}: {error}")
         return None, None
+
+
+def trend_of(store: Store, alert: Alert, now: float) -> Trend | None:
+    """Levels of the alert's scope over the last hours, for a picture; ``None`` without data."""
+    scope, lead = alert.scope, alert.lead
+    if alert.flow == RULER or lead.kind is DeviationKind.SILENT:
+        return None
+    start = min(lead.started_at, now) - _TREND_SECONDS
+    rollup, keys = store.read_rollups(start, now, scope.flow, scope.step, dimensions=dict(scope.dimensions))
+    if not len(rollup):
+        return None
+    window = rollup.window_seconds
+    place = ((rollup.window_start - rollup.window_start.min()) // window).astype(np.int64)
+    if lead.kind is DeviationKind.SLOWER:
+        top, bottom = rollup.sum_log, rollup.count.astype(np.float64)
+    else:
+        numbers = sorted(keys)
+        counts = [_counts(rollup.select(place == at), numbers, keys, scope.check) for at in range(int(place.max()) + 1)]
+        totals = [(float(each.failed.sum()), float(each.tried.sum())) for each in counts]
+        return _trend(rollup, window, [failed / tried if tried else None for failed, tried in totals], lead)
+    sums, seen = np.bincount(place, top), np.bincount(place, bottom)
+    levels = [float(np.exp(total / count)) if count else None for total, count in zip(sums, seen, strict=True)]
+    return _trend(rollup, window, levels, lead)
+
+
+def _trend(rollup: Rollup, window: float, levels: Sequence[float | None], lead: Deviation) -> Trend:
+    return Trend(float(rollup.window_start.min()), float(window), tuple(levels), lead.started_at, lead.before)
 
 
 def dominant_verdict(store: Store, deviation: Deviation, now: float) -> Verdict | None:

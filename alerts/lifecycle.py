@@ -176,10 +176,12 @@ class Lifecycle:
             if self._may_reopen(alert, deviation, now):
                 self._reopen(alert, deviation, now)
                 return
+        judged = self._severity_of(deviation)
         alert = Alert(
             id=alert_id(deviation, now),
             state=AlertState.PENDING,
-            severity=self._severity_of(deviation),
+            severity=judged,
+            first_severity=judged,
             members=(Member(deviation, now, deviation.effect),),
             opened_at=now,
             updated_at=now,
@@ -225,11 +227,13 @@ class Lifecycle:
 
     def _join(self, alert: Alert, deviation: Deviation, now: float) -> None:
         members = (*alert.members, Member(deviation, now, deviation.effect))
-        if alert.state is AlertState.PENDING:
+        pending = alert.state is AlertState.PENDING
+        if pending:
             members = tuple(sorted(members, key=lambda member: lead_order(member.deviation, self._steps)))
         severity_now = _worse(alert.severity, self._severity_of(deviation))
         escalated = severity_now is not alert.severity and alert.state is AlertState.FIRING
-        alert = replace(alert, members=members, severity=severity_now, updated_at=now)
+        first = severity_now if pending else alert.first_severity
+        alert = replace(alert, members=members, severity=severity_now, first_severity=first, updated_at=now)
         alert = self._record(alert, TransitionKind.JOINED, now, note=describe(deviation))
         if escalated:
             self._record(alert, TransitionKind.UPDATED, now, note=severity_now.value)

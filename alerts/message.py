@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from ..metrics.translation import Language
 from .alert import Alert, AlertState, Severity, Transition, TransitionKind
+from .chart import Trend
 from .figures import Figures
 from .payload import VERSION, alert_payload
 from .text import Fact, alert_text, alert_translator
@@ -60,7 +61,7 @@ class Link:
 class Message:
     """One message in one language; see :class:`.text.AlertText` for the texts.
 
-    ``data`` is the stable JSON form that machines read.
+    ``data`` is the stable JSON form that machines read, ``trend`` what a mail draws.
     """
 
     key: str
@@ -75,6 +76,7 @@ class Message:
     facts: tuple[Fact, ...] = ()
     links: tuple[Link, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
+    trend: Trend | None = None
 
 
 def event_of(transition: Transition, alert: Alert) -> Event | None:
@@ -114,7 +116,13 @@ def _weight(event: Event) -> int:
 
 
 def compose(
-    alert: Alert, event: Event, titles: Titles, figures: Figures, now: float, links: tuple[Link, ...] = ()
+    alert: Alert,
+    event: Event,
+    titles: Titles,
+    figures: Figures,
+    now: float,
+    links: tuple[Link, ...] = (),
+    trend: Trend | None = None,
 ) -> Message:
     """Put into words what happened to ``alert`` with its latest transition."""
     text = alert_text(alert, titles, figures, now)
@@ -147,6 +155,7 @@ def compose(
         facts=text.facts,
         links=links,
         data=data,
+        trend=trend,
     )
 
 

@@ -32,10 +32,11 @@ _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][
 
 
 def _hours(value: object) -> str:
-    found = _HOURS.fullmatch(value) if isinstance(value, str) else None
-    if found is None or value[:5] == value[6:] or (found[3] == "24" and found[4] != "00"):
+    text = value if isinstance(value, str) else ""
+    found = _HOURS.fullmatch(text)
+    if found is None or text[:5] == text[6:] or (found[3] == "24" and found[4] != "00"):
         raise refuse("is not a span of the day; write it in quotes, e.g. '08:00-20:00'")
-    return str(value)
+    return text
 
 
 Hours = Annotated[

@@ -29,6 +29,7 @@ from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.store import Store, StoreSettings
 from cxgauge.metrics.store_connection import DatabaseSettings
 from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.translation import Language
 from cxgauge.metrics.verdict import Verdict
 
 NOW = 1_767_235_500.0  # 2026-01-01T02:45:00Z, 10:45 in Shanghai
@@ -197,11 +198,21 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture
-def message(deviation: MakeDeviation, fired: Callable[..., Alert], attribution: Attribution, titles: Titles) -> Message:
+def messages_by_language(
+    deviation: MakeDeviation, fired: Callable[..., Alert], attribution: Attribution, impact: Impact, titles: Titles
+) -> dict[str, Message]:
+    """A firing message with everything in it, in each language."""
+    alert = replace(fired(deviation(), deviation(step="details")), attribution=attribution, impact=impact)
+    links = (Link("Report", "https://cx.example/flows/bill_inquiry"),)
+    zone = ZoneInfo("Asia/Shanghai")
+    languages: tuple[Language, ...] = ("en", "zh")
+    return {each: compose(alert, Event.FIRING, titles, Figures(each, zone), NOW, links) for each in languages}
+
+
+@pytest.fixture
+def message(messages_by_language: dict[str, Message]) -> Message:
     """A firing message in English with a link."""
-    alert = replace(fired(deviation()), attribution=attribution)
-    zone = Figures("en", ZoneInfo("Asia/Shanghai"))
-    return compose(alert, Event.FIRING, titles, zone, NOW, (Link("Report", "https://cx.example/reports/bill_inquiry"),))
+    return messages_by_language["en"]
 
 
 # --- A store with a past, for tests of the evaluation ------------------------------------------------

@@ -13,9 +13,11 @@ from cxgauge.alerts.notifier import Delivery, Outcome
     [
         (200, Outcome.SENT),
         (204, Outcome.SENT),
-        (302, Outcome.REFUSED),
+        (302, Outcome.RETRY),
         (400, Outcome.REFUSED),
-        (404, Outcome.REFUSED),
+        (401, Outcome.RETRY),
+        (404, Outcome.RETRY),
+        (413, Outcome.REFUSED),
         (408, Outcome.RETRY),
         (429, Outcome.RETRY),
         (500, Outcome.RETRY),
@@ -57,7 +59,7 @@ def test_a_service_that_is_down() -> None:
 @pytest.mark.parametrize("url", ["", "nonsense", "http://"])
 def test_an_address_that_is_none(url: str) -> None:
     delivery, _ = HttpCaller().post(url, b"{}")
-    assert delivery == Delivery(Outcome.REFUSED, "the configured address is not a URL; write https://host/path")
+    assert delivery == Delivery(Outcome.RETRY, "the configured address is not a URL; write https://host/path")
 
 
 def test_an_endless_answer_is_not_read_to_its_end(service: Any) -> None:

@@ -1,0 +1,50 @@
+"""WeCom (企业微信) group robots.
+
+Documentation: https://developer.work.weixin.qq.com/document/path/91770. Kept limits: 20 messages a minute a robot,
+4,096 bytes of markdown a message. More than one message goes out as a digest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ...metrics.notifier_settings import WeComNotifier as WeComSettings
+from ..alert import Severity
+from ..markdown import digest, harmless, markdown
+from ..message import Message
+from ..notifier import Delivery, RateLimit
+from .service import Clock, ServiceCaller
+
+__all__ = ["WeComNotifier"]
+
+_LIMIT_BYTES = 4096
+_TOO_MANY = frozenset({45009, 45033, -1})  # calls beyond the limit, too many at a time, system busy
+
+
+class WeComNotifier:
+    """Sends markdown to a group."""
+
+    limits: tuple[RateLimit, ...] = (RateLimit(20, 60.0),)
+    batch_size = 10
+
+    def __init__(self, settings: WeComSettings, clock: Clock = time.time) -> None:
+        self.name = settings.name
+        self._mentions = settings.mentions
+        self._service = ServiceCaller(settings, "errcode", _TOO_MANY, clock=clock)
+
+    def send(self, messages: Sequence[Message]) -> Delivery:
+        """Send one message in full, or several as a digest."""
+        mention = " ".join(f"<@{harmless(user)}>" for user in self._mentions)
+        if not any(message.severity is Severity.CRITICAL for message in messages):
+            mention = ""
+        if len(messages) == 1:
+            content = markdown(messages[0], _LIMIT_BYTES, mention)
+        else:
+            title, lines = digest(messages, _LIMIT_BYTES - len(mention.encode()) - 16)
+            content = f"### {title}\n{lines}" + (f"\n{mention}" if mention else "")
+        return self._service.post({"msgtype": "markdown", "markdown": {"content": content}})
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._service.close()
