@@ -208,7 +208,8 @@ class PerSpan:
         self._customer_keys = (Attribute.CUSTOMER, *settings.customer_attributes)
         self._token = None if settings.tokens is None else settings.tokens.token
         self._instance = flow_instance_id if settings.tokens is None else settings.tokens.flow_instance
-        self._keys = frozenset((*self._instance_keys, *self._customer_keys, Attribute.ANSWER))
+        per_span = (Attribute.CUSTOMER_TOKEN, Attribute.ANSWER)
+        self._keys = frozenset((*self._instance_keys, *self._customer_keys, *per_span))
 
     def concerns(self, key: str) -> bool:
         """Whether an attribute is one of these."""
@@ -232,7 +233,9 @@ class PerSpan:
             if given.get(key):
                 instance = self._instance(given[key])
                 break
-        if self._token is not None:
+        if Attribute.CUSTOMER_TOKEN in given:
+            customer = _token_of(given[Attribute.CUSTOMER_TOKEN])
+        if customer is None and self._token is not None:
             for key in self._customer_keys:
                 if given.get(key):
                     customer = self._token(given[key])
@@ -286,6 +289,11 @@ def judge_across(
         if tokens is not None:
             sides[check.name, Side.VALUE if check.value_step == step else Side.OF] = tokens
     return settings.across.judge(flow.name, instance, sides, at) if sides else []
+
+
+def _token_of(text: str) -> bytes | None:
+    tokens = _parse_tokens(text)
+    return tokens[0] if tokens is not None and len(tokens) == 1 and any(tokens[0]) else None
 
 
 def _parse_tokens(text: str) -> tuple[bytes, ...] | None:

@@ -193,6 +193,12 @@ def test_flow_instance_and_customer(map_one: Any) -> None:
     explicit = {"cxgauge.flow.instance": "ab" * 16, "cxgauge.customer": "42"}
     _, row = map_one(attributes={**identified, **explicit})
     assert (row["flow_instance"], row["customer"]) == (bytes.fromhex("ab" * 16), TOKENS.token("42"))
+    handed_on = {**identified, "cxgauge.customer.token": "0a" * 16}
+    assert map_one(attributes=handed_on)[1]["customer"] == bytes.fromhex("0a" * 16)
+    for wrong in ("0a", "zz" * 16, "00" * 16):
+        assert map_one(attributes={**identified, "cxgauge.customer.token": wrong})[1]["customer"] == TOKENS.token(
+            "张三"
+        )
     _, row = map_one(resource={"session.id": "of the device"})
     assert row["flow_instance"] == TOKENS.flow_instance("of the device")
     _, row = map_one(attributes=identified, shape=ShapeSettings())
