@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +19,8 @@ import psycopg
 import structlog
 
 from ..alerts.alert import alert_from_json
-from ..alerts.announcer import Announcer
-from ..alerts.evaluation_settings import EvaluationSettings
-from ..alerts.evaluator import Evaluation, Evaluator
+from ..alerts.evaluator import Evaluation
+from ..alerts.installation import alerting
 from ..collectors.receiver_server import ReceiverServer
 from ..collectors.spool import ProblemKind, SpoolReader
 from ..collectors.writer import Writer
@@ -111,6 +111,7 @@ class Service:
         self.exposition = Exposition(flows, health=self._health, clock=self.clock)
         self.reader = SpoolReader(config.spool.directory)
         self.writer = Writer(self.store, self.reader, on_committed=self._count, clock=self.clock)
+        self.writer.measure_lag()  # what waits from before the start must be judged with its own windows
         self.receiver = ReceiverServer(config, flows, self.clock)
         self.receiver.start()
         self._stack.callback(self._drain)
@@ -165,6 +166,10 @@ class Service:
         if self.evaluation is None:
             reasons.append("evaluation: has not begun")
         return reasons
+
+    def written_through(self) -> float:
+        """Until when what has come in is in the database: windows beyond it are not judged yet."""
+        return self.clock() - self.writer.progress.lag_seconds
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -234,23 +239,25 @@ class _Judging:
     """Evaluation and delivery with one configuration; stopped and made anew by a reload."""
 
     def __init__(self, service: Service) -> None:
-        config, flows = service.installation.config, service.installation.flows
-        language = config.alerts.language or config.language
-        url = config.alerts.external_url
-        announcer = Announcer(flows, config.notifiers, config.timezone, language, None if url is None else url.reveal())
+        installation = service.installation
+        config, flows = installation.config, installation.flows
+        parts = alerting(config, flows, service.store, service.clock, service.written_through)
         self._service = service
         self._stop = threading.Event()
-        self._evaluator = Evaluator(service.store, flows, EvaluationSettings.of(config), announcer, service.clock)
-        self.threads = {
-            "evaluator": threading.Thread(
-                target=self._evaluator.run, args=(self._stop, self._ticked), name="cxgauge-evaluator", daemon=True
-            ),
-        }
+        self._evaluator = parts.evaluator
+        self.threads = {"evaluator": self._thread("evaluator", lambda: parts.evaluator.run(self._stop, self._ticked))}
+        self.threads["dispatcher"] = self._thread("dispatcher", lambda: parts.dispatcher.run(self._stop))
+        for sender in parts.alertmanagers:
+            name = f"alertmanager-{sender.settings.name}"
+            self.threads[name] = self._thread(name, partial(sender.run, self._stop))
         for thread in self.threads.values():
             thread.start()
 
+    def _thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
+        return threading.Thread(target=target, name=f"cxgauge-{name}", daemon=True)
+
     def stop(self) -> None:
-        """End both after what they are doing; what they have not done they will find in the store."""
+        """End all after what they are doing; what they have not done they will find in the store."""
         self._stop.set()
         for thread in self.threads.values():
             thread.join()
