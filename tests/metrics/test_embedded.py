@@ -89,7 +89,7 @@ def test_server_of_another_process_is_shared_and_adopted_when_that_process_has_d
     assert str(refused.value) == belongs
 
     starter.kill()
-    starter.wait()
+    starter.communicate()
     heir = EmbeddedPostgres(folder / "pg")
     assert heir.start() == dsn
     heir.remove()
