@@ -74,7 +74,10 @@ def make_report(
         compared = compared_period(period, compare, config.timezone)
     except ValueError as error:
         raise fail(str(error)) from None
-    return build_report(store, flow, period, compared, wording, now=now)
+    try:
+        return build_report(store, flow, period, compared, wording, now=now)
+    except ValueError as error:
+        raise fail(str(error)) from None
 
 
 def _period(store: Store, config: Config, flow: str, start: str | None, end: str | None, now: float) -> Period:

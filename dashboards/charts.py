@@ -145,8 +145,8 @@ def rate_chart(points: StepPoints, start: float, end: float, objective: float | 
 
 
 def distribution_chart(
-    after: NDArray[np.int64],
-    before: NDArray[np.int64] | None,
+    after: NDArray[np.float64],
+    before: NDArray[np.float64] | None,
     low_bucket: int,
     w: Wording,
     *,
@@ -189,7 +189,7 @@ def rate_line(points: Sequence[tuple[int, int]], width: float = 120.0, height: f
     return _path([(x(number), None if rate is None else y(rate)) for number, rate in enumerate(rates)])
 
 
-def _grouped(counts: NDArray[np.int64], low_bucket: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _grouped(counts: NDArray[np.float64], low_bucket: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Buckets of 2 % joined by three to about 6 %: finer ones would show the noise of counting."""
     size = 3
     padded = np.pad(counts, (0, -len(counts) % size))

@@ -19,6 +19,8 @@ __all__ = [
     "DataQuality",
     "Estimate",
     "FlowFigures",
+    "MixSplit",
+    "Part",
     "Period",
     "StepFigures",
 ]
@@ -115,6 +117,39 @@ class CheckFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one dimension value, or a pair, has to do with a change of durations.
+
+    ``effect`` is its own relative change with its 95 % interval; ``share`` the part of the whole change it explains,
+    which may exceed 1 when the rest improved.
+    """
+
+    dimensions: dict[str, str]
+    effect: float
+    effect_low: float
+    effect_high: float
+    share: float
+    share_low: float
+    share_high: float
+    observations: int
+
+
+@dataclass(frozen=True, slots=True)
+class MixSplit:
+    """A change of the mean logarithm of durations, split: ``within`` customers alike, and ``mix`` of customers.
+
+    All three are relative changes; ``(1 + within) * (1 + mix) = 1 + total``. ``parts`` are the dimension values that
+    changed differently from the rest, most explained first; none when all changed alike or nothing can be told.
+    """
+
+    total: float
+    within: float
+    mix: float
+    parts: tuple[Part, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StepFigures:
     """One step, over all dimensions.
 
@@ -141,6 +176,7 @@ class StepFigures:
     p95_change: ChangeFigure
     p99_change: ChangeFigure
     good_rate_change: ChangeFigure
+    split: MixSplit | None = None
 
 
 @dataclass(frozen=True, slots=True)

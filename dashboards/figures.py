@@ -7,7 +7,7 @@ probes are left out. Percentiles describe *answered* observations (see ``metrics
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import expm1, log, sqrt
+from math import expm1, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.observation import SeriesKey
 from ..metrics.rollup import Origin, Rollup
-from ..metrics.sketch import LOG_GAMMA, bucket_seconds, bucket_upper_seconds, merge_sketches, quantile
+from ..metrics.sketch import LOG_GAMMA, bucket_upper_seconds, merge_sketches, quantile
 from ..metrics.verdict import Verdict
 from .data_quality import data_quality
 from .figure_types import (
@@ -26,11 +26,14 @@ from .figure_types import (
     Comparison,
     Estimate,
     FlowFigures,
+    MixSplit,
     Period,
     StepFigures,
 )
 from .histograms import Blocks, block_seconds, blocks_of, columns_by_block, log_quantile, shares
 from .intervals import CONFIDENCE, Interval, Resamples, rank_interval, student_quantile, wilson_interval
+from .mix import mix_split
+from .release_split import RELEASE, split_releases
 
 __all__ = ["QUANTILES", "StepData", "flow_figures", "quantile_estimate", "rate_estimate"]
 
@@ -45,20 +48,70 @@ _Z = student_quantile(0.5 + CONFIDENCE / 2, 1_000_000)
 
 
 class StepData:
-    """What a rollup has of some series: total sketch, verdicts and checks, and the rows to split by time."""
+    """What a rollup has of some series: total sketch, verdicts and checks, and the rows to split by time.
 
-    def __init__(self, rollup: Rollup, keys: Mapping[int, SeriesKey], steps: frozenset[str] | None = None) -> None:
+    With ``weights`` of its rows the figures are those of other proportions; ``answered`` is then the effective number
+    of answers, (Σ w n)² / Σ w² n (Kish 1965), and ``observations`` and ``verdicts`` stay what was counted.
+    """
+
+    def __init__(
+        self,
+        rollup: Rollup,
+        keys: Mapping[int, SeriesKey],
+        steps: frozenset[str] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
         wanted = [number for number, key in keys.items() if steps is None or key.step in steps]
         mask = np.isin(rollup.series, wanted) & (rollup.origin != Origin.PROBE)
         self.rows = rollup.select(mask)
+        self.weights = None if weights is None else weights[mask]
         self.buckets, self.counts = merge_sketches(self.rows.buckets, self.rows.bucket_counts)
         self.verdicts: NDArray[np.int64] = self.rows.verdicts.sum(axis=0)
         self.observations = int(self.verdicts.sum())
         self.good = int(self.verdicts[Verdict.GOOD])
-        self.answered = int(self.counts.sum())
+        self.answered = int(self.effective(self.rows.count))
         simulated = self.rows.origin == Origin.SIMULATED
         self.simulated = int(self.rows.verdicts[simulated].sum())
         self._keys = keys
+
+    def effective(self, counts: NDArray[np.int64]) -> float:
+        """Effective number of observations of ``[R]`` counts."""
+        if self.weights is None:
+            return float(counts.sum())
+        squares = float((self.weights**2 * counts).sum())
+        return float((self.weights * counts).sum()) ** 2 / squares if squares else 0.0
+
+    def dense(self, low: int, high: int) -> NDArray[np.float64]:
+        """``[1, high - low + 1]`` answers by bucket."""
+        whole = Blocks.one(self.rows)
+        return blocks_of(self.rows, whole, low, high, self.weights)
+
+    def quantile(self, q: float) -> float:
+        """A quantile in seconds, within 1 %; nan without answers."""
+        if self.weights is None or not self.answered:
+            return quantile(self.buckets, self.counts, q)
+        low, high = int(self.buckets[0]), int(self.buckets[-1])
+        return float(np.exp(log_quantile(low, high, q)(self.dense(low, high))[0]))
+
+    def order_statistics(self, q: float) -> tuple[int, int] | None:
+        """Buckets of the order statistics that enclose a quantile; ``None`` for too few answers."""
+        ranks = rank_interval(self.answered, q)
+        if ranks is None:
+            return None
+        low = int(self.buckets[0])
+        ends = np.cumsum(self.dense(low, int(self.buckets[-1]))[0])
+        first, last = (int(np.searchsorted(ends, (rank - 1e-6) * ends[-1] / self.answered)) for rank in ranks)
+        return low + first, low + last
+
+    def rate(self, columns: NDArray[np.int64]) -> Interval | None:
+        """The share of the first of two columns ``[R, 2]``, with Wilson's interval."""
+        total = round(self.effective(columns.sum(axis=1)))
+        if self.weights is None or not total:
+            return wilson_interval(int(columns[:, 0].sum()), int(columns.sum()))
+        weighted = (columns * self.weights[:, None]).sum(axis=0)
+        share = float(weighted[0] / weighted.sum())
+        interval = wilson_interval(round(share * total), total)
+        return interval and Interval(share, min(share, interval.low), max(share, interval.high))
 
     def check_columns(self, check: str) -> NDArray[np.int64]:
         """``[R, 3]`` failed, passed and unknown results of one check, by row."""
@@ -74,6 +127,14 @@ class StepData:
         """``[R, 2]`` good and other observations by row."""
         good = self.rows.good
         return np.stack([good, self.rows.observations - good], axis=1)
+
+    def split_from(self, before: StepData) -> MixSplit | None:
+        """The change since ``before`` split into mix and the rest; not for figures that are weighted already."""
+        if before.weights is not None or not self.answered or not before.answered:
+            return None
+        present = set(self.rows.series.tolist()) | set(before.rows.series.tolist())
+        keys = {number: key for number, key in self._keys.items() if number in present}
+        return mix_split(before.rows, self.rows, keys)
 
     def mean_seconds(self) -> float | None:
         """Mean duration of answered observations."""
@@ -98,24 +159,29 @@ def flow_figures(
         rollup: Its rows in the period; ``Rollup.series`` are numbers of ``keys``.
         keys: What each series is.
         period: The period, aligned to windows.
-        compared: With which period it is compared; ``None`` for none.
+        compared: With which period it is compared; ``None`` for none. Of ``release:…`` both sides are in ``rollup``:
+            the newer release's figures are told, compared with the older's at the newer's mix of customers.
         earlier: The rows of the compared period.
         now: Where the period ends if it is not over yet, seconds since 1970 UTC.
     """
     before = earlier if compared is not None and earlier is not None else None
-    judged = _Judged(period, compared.period if compared else period, rollup.window_seconds, flow)
+    weights, newer = None, rollup
+    if compared is not None and compared.kind.startswith(RELEASE):
+        split = split_releases(rollup, keys, compared.kind)
+        newer, before, weights = split.newer, split.older, split.weights
+    judged = _Judged(period, compared, rollup.window_seconds, flow)
     steps = tuple(
         _step_figures(
             step,
-            StepData(rollup, keys, frozenset([step.name])),
-            StepData(before, keys, frozenset([step.name])) if before is not None else None,
+            StepData(newer, keys, frozenset([step.name])),
+            StepData(before, keys, frozenset([step.name]), weights) if before is not None else None,
             judged,
             flow,
         )
         for step in flow.steps
     )
-    whole = StepData(rollup, keys)
-    whole_before = StepData(before, keys) if before is not None else None
+    whole = StepData(newer, keys)
+    whole_before = StepData(before, keys, None, weights) if before is not None else None
     return FlowFigures(
         flow=flow.name,
         period=period,
@@ -129,7 +195,7 @@ def flow_figures(
         ),
         verdicts=_by_label(whole.verdicts),
         steps=steps,
-        quality=data_quality(rollup, period, now),
+        quality=data_quality(newer, period, now),
         comparisons=judged.comparisons if before is not None else 0,
     )
 
@@ -139,14 +205,11 @@ def quantile_estimate(data: StepData, q: float) -> Estimate:
     n = data.answered
     if n == 0:
         return Estimate(None, None, None, 0, "no answered observation")
-    value = quantile(data.buckets, data.counts, q)
-    ranks = rank_interval(n, q)
-    if ranks is None:
+    value, around = data.quantile(q), data.order_statistics(q)
+    if around is None:
         return Estimate(value, None, None, n, f"too few observations for an interval of p{q * 100:g}")
-    ends = np.cumsum(data.counts)
-    low, high = (data.buckets[int(np.searchsorted(ends, rank))] for rank in ranks)
-    low_seconds = float(bucket_upper_seconds(int(low) - 1))
-    return Estimate(value, low_seconds, float(bucket_upper_seconds(int(high))), n)
+    low, high = around
+    return Estimate(value, float(bucket_upper_seconds(low - 1)), float(bucket_upper_seconds(high)), n)
 
 
 def rate_estimate(successes: int, total: int) -> Estimate:
@@ -160,11 +223,12 @@ def rate_estimate(successes: int, total: int) -> Estimate:
 class _Judged:
     """Judges changes against another period, all of them together."""
 
-    def __init__(self, period: Period, compared: Period, window_seconds: int, flow: FlowSpec) -> None:
-        self._period, self._compared = period, compared
+    def __init__(self, period: Period, compared: Comparison | None, window_seconds: int, flow: FlowSpec) -> None:
+        self._period, self._compared = period, compared.period if compared else period
         self._seconds = block_seconds(period, window_seconds)
         days = max(1.0, period.seconds / _DAY_SECONDS)
-        self._wander = 0.0 if days >= _WANDER_KNOWN_DAYS else sqrt(2 / days)
+        same_time = compared is not None and compared.kind.startswith(RELEASE)  # what wanders, wanders for both
+        self._wander = 0.0 if same_time or days >= _WANDER_KNOWN_DAYS else sqrt(2 / days)
         checks = sum(len(step.checks) for step in flow.steps) + len(flow.across)
         self.comparisons = 1 + len(flow.steps) * (len(QUANTILES) + 1) + checks
 
@@ -177,10 +241,13 @@ class _Judged:
         low = int(min(after.buckets[0], before.buckets[0]))
         high = int(max(after.buckets[-1], before.buckets[-1]))
         resamples = Resamples.of(
-            blocks_of(before.rows, Blocks(before.rows, self._compared, self._seconds), low, high),
-            blocks_of(after.rows, Blocks(after.rows, self._period, self._seconds), low, high),
+            blocks_of(before.rows, self._blocks(before, self._compared), low, high, before.weights),
+            blocks_of(after.rows, self._blocks(after, self._period), low, high, after.weights),
         )
         return tuple(self._quantile(resamples, after, before, q, low, high) for q in QUANTILES)
+
+    def _blocks(self, data: StepData, period: Period) -> Blocks:
+        return Blocks(data.rows, period, self._seconds)
 
     def _quantile(
         self, resamples: Resamples, after: StepData, before: StepData, q: float, low: int, high: int
@@ -199,8 +266,8 @@ class _Judged:
             return self._too_few(after.answered, before.answered)
         return ChangeFigure(
             _status(change.value, change.low, change.high, change.surely, worse_is_more=True),
-            quantile(before.buckets, before.counts, q),
-            quantile(after.buckets, after.counts, q),
+            before.quantile(q),
+            after.quantile(q),
             expm1(change.value),
             expm1(change.low),
             expm1(change.high),
@@ -222,14 +289,15 @@ class _Judged:
         """Change of a rate: the first column's share of the first two."""
         if before is None or columns_before is None:
             return _NOT_COMPARED
-        total, total_before = int(columns[:, :2].sum()), int(columns_before[:, :2].sum())
-        now, then = (wilson_interval(int(c[:, 0].sum()), int(c[:, :2].sum())) for c in (columns, columns_before))
+        columns, columns_before = columns[:, :2], columns_before[:, :2]
+        total, total_before = int(columns.sum()), int(columns_before.sum())
+        now, then = after.rate(columns), before.rate(columns_before)
         if now is None or then is None:
             return self._too_few(total, total_before)
         sampling = sqrt(_rate_error(now) ** 2 + _rate_error(then) ** 2)
         resamples = Resamples.of(
-            columns_by_block(columns_before[:, :2], Blocks(before.rows, self._compared, self._seconds)),
-            columns_by_block(columns[:, :2], Blocks(after.rows, self._period, self._seconds)),
+            columns_by_block(columns_before, self._blocks(before, self._compared), before.weights),
+            columns_by_block(columns, self._blocks(after, self._period), after.weights),
         )
         change = resamples.change(
             shares,
@@ -260,12 +328,10 @@ class _Judged:
 
 def _log_error(data: StepData, q: float) -> float | None:
     """Standard error of the logarithm of a percentile, from its order statistics; ``None`` for too few of them."""
-    ranks = rank_interval(data.answered, q)
-    if ranks is None:
+    around = data.order_statistics(q)
+    if around is None:
         return None
-    ends = np.cumsum(data.counts)
-    low, high = (float(bucket_seconds(data.buckets[int(np.searchsorted(ends, rank))])) for rank in ranks)
-    return (log(high) - log(low)) / (2 * _Z)
+    return (around[1] - around[0]) * LOG_GAMMA / (2 * _Z)
 
 
 def _rate_error(interval: Interval) -> float:
@@ -307,6 +373,7 @@ def _step_figures(
         good_rate_change=judged.rate(
             data, before, data.good_columns(), before.good_columns() if before is not None else None
         ),
+        split=data.split_from(before) if before is not None else None,
     )
 
 

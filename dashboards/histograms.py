@@ -17,7 +17,7 @@ _BLOCK_SECONDS = 1800  # noise common to neighbouring minutes is mostly gone aft
 _FEWEST = 8
 _MOST = 2_000
 
-Matrix = NDArray[np.int64]
+Matrix = NDArray[np.float64]
 
 
 def block_seconds(period: Period, window_seconds: int) -> int:
@@ -36,21 +36,28 @@ class Blocks:
         position = ((rollup.window_start - int(period.start)) // seconds).astype(np.int64)
         self.of_row = np.clip(position, 0, self.count - 1)
 
+    @classmethod
+    def one(cls, rollup: Rollup) -> Blocks:
+        """All rows in one block."""
+        return cls(rollup, Period(0, 1), 1)
 
-def blocks_of(rollup: Rollup, blocks: Blocks, low: int, high: int) -> Matrix:
-    """``(blocks, high - low + 1)`` durations by bucket from ``low`` to ``high``, inclusive."""
+
+def blocks_of(
+    rollup: Rollup, blocks: Blocks, low: int, high: int, weights: NDArray[np.float64] | None = None
+) -> Matrix:
+    """``(blocks, high - low + 1)`` durations by bucket from ``low`` to ``high``, inclusive; rows may have weights."""
     width = high - low + 1
-    if len(rollup.buckets) == 0:
-        return np.zeros((blocks.count, width), dtype=np.int64)
-    cell = blocks.of_row[rollup.rows_of_buckets()] * width + (rollup.buckets.astype(np.int64) - low)
-    weights = np.bincount(cell, weights=rollup.bucket_counts, minlength=blocks.count * width)
-    return np.rint(weights).astype(np.int64).reshape(blocks.count, width)
+    rows = rollup.rows_of_buckets()
+    cell = blocks.of_row[rows] * width + (rollup.buckets.astype(np.int64) - low)
+    counts = rollup.bucket_counts if weights is None else rollup.bucket_counts * weights[rows]
+    sums = np.bincount(cell, weights=counts, minlength=blocks.count * width)
+    return sums.astype(np.float64).reshape(blocks.count, width)
 
 
-def columns_by_block(columns: NDArray[np.int64], blocks: Blocks) -> Matrix:
-    """``(blocks, columns)`` sums of a rollup's ``[R, columns]`` counts."""
-    result = np.zeros((blocks.count, columns.shape[1]), dtype=np.int64)
-    np.add.at(result, blocks.of_row, columns)
+def columns_by_block(columns: NDArray[np.int64], blocks: Blocks, weights: NDArray[np.float64] | None = None) -> Matrix:
+    """``(blocks, columns)`` sums of a rollup's ``[R, columns]`` counts; rows may have weights."""
+    result = np.zeros((blocks.count, columns.shape[1]), dtype=np.float64)
+    np.add.at(result, blocks.of_row, columns if weights is None else columns * weights[:, None])
     return result
 
 

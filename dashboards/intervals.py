@@ -148,7 +148,7 @@ class Resamples:
     levels: tuple[tuple[int, NDArray[np.float64], NDArray[np.float64]], ...]
 
     @classmethod
-    def of(cls, before: NDArray[np.int64], after: NDArray[np.int64]) -> Resamples:
+    def of(cls, before: NDArray[np.number], after: NDArray[np.number]) -> Resamples:
         """Resample ``(blocks, columns)`` counts in order of time; pairs them when there are as many in both."""
         levels = []
         joined = 1
@@ -190,11 +190,11 @@ class Resamples:
         return Change(value, value - half, value + half, surely, detectable, blocks)
 
 
-def _total(blocks: NDArray[np.int64]) -> NDArray[np.float64]:
+def _total(blocks: NDArray[np.number]) -> NDArray[np.float64]:
     return np.asarray(blocks.sum(axis=0, keepdims=True), dtype=np.float64)
 
 
-def _joined(blocks: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+def _joined(blocks: NDArray[np.number], size: int) -> NDArray[np.float64]:
     """Sums of ``size`` consecutive blocks; a shorter rest at the end joins the last one."""
     if size == 1:
         return blocks.astype(np.float64)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from ..metrics.translation import LANGUAGES, Language
 from .figure_types import Comparison, Period
 from .periods import COMPARISONS, aligned, compared_period, parse_moment
+from .release_split import RELEASE, releases_of
 from .wording import Wording
 
 __all__ = ["LANGUAGE_COOKIE", "SPANS", "PageRequest", "read_request"]
@@ -83,7 +84,9 @@ def read_request(
     if language not in LANGUAGES:
         language = default_language
     compare = query.get("compare", COMPARISONS[0])
-    if compare not in COMPARISONS:
+    if compare.startswith(RELEASE):
+        releases_of(compare)
+    elif compare not in COMPARISONS:
         raise ValueError(f"compare={compare!r} is not known; write one of {', '.join(COMPARISONS)}")
     wording = Wording(language, zone)
     if "from" in query or "to" in query:

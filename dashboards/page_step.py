@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..alerts.alert import Alert
 from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.observation import SeriesKey
@@ -17,9 +15,10 @@ from .charts import Chart, distribution_chart, duration_chart, rate_chart
 from .figure_types import Comparison, Estimate, Period
 from .figures import StepData, quantile_estimate, rate_estimate
 from .page_request import PageRequest
+from .release_split import RELEASE, split_releases
 from .report import build_report
 from .report_data import Rows, read_rows
-from .report_view import alert_rows, change_rows
+from .report_view import alert_rows, change_rows, mix_lines
 from .series import step_points
 from .wording import Wording
 
@@ -53,6 +52,7 @@ def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) 
         "title": title,
         "charts": step_charts(step, rows, asked.period, asked.compared, asked.wording, asked.now, report.alerts),
         "changes": [row for row in change_rows(report) if row.step == title],
+        "mix_lines": mix_lines,
         "dimensions": dimension_rows(flow, rows.rollup, rows.keys),
         "alerts": [row for row, alert in zip(alert_rows(report), report.alerts, strict=True) if _of(alert, step)],
     }
@@ -89,23 +89,26 @@ def step_charts(
 
 
 def _distribution(rows: Rows, compared: Comparison | None, w: Wording) -> Chart | None:
-    after = StepData(rows.rollup, rows.keys)
-    before = StepData(rows.earlier, rows.keys) if rows.earlier is not None else None
+    after, before = _sides(rows, compared)
     if not after.answered:
         return None
     datas = [after, *([before] if before is not None and before.answered else [])]
     low = min(int(data.buckets[0]) for data in datas)
     high = max(int(data.buckets[-1]) for data in datas)
-    dense = []
-    for data in datas:
-        counts = np.zeros(high - low + 1, dtype=np.int64)
-        counts[data.buckets.astype(np.int64) - low] = data.counts
-        dense.append(counts)
+    dense = [data.dense(low, high)[0] for data in datas]
     text = w.translator.text
     against = w.compared(compared) if compared else ""
     return distribution_chart(
         dense[0], dense[1] if len(dense) > 1 else None, low, w, names=(text("this period"), against)
     )
+
+
+def _sides(rows: Rows, compared: Comparison | None) -> tuple[StepData, StepData | None]:
+    """What is told and what it is compared with."""
+    if compared is not None and compared.kind.startswith(RELEASE):
+        split = split_releases(rows.rollup, rows.keys, compared.kind)
+        return StepData(split.newer, rows.keys), StepData(split.older, rows.keys, None, split.weights)
+    return StepData(rows.rollup, rows.keys), StepData(rows.earlier, rows.keys) if rows.earlier is not None else None
 
 
 def dimension_rows(flow: FlowSpec, rollup: Rollup, keys: Mapping[int, SeriesKey]) -> list[DimensionRow]:

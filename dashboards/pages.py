@@ -25,7 +25,7 @@ from .periods import COMPARISONS
 from .rendering import render
 from .report import build_report
 from .report_files import REPORT_TYPES, render_report
-from .report_view import alert_rows, change_rows, comparison_notes, method, quality, too_few_steps
+from .report_view import alert_rows, change_rows, comparison_notes, method, mix_lines, quality, too_few_steps
 from .wording import Wording
 
 __all__ = ["Pages"]
@@ -126,6 +126,7 @@ class Pages:
             "notes": comparison_notes(report),
             "alerts": alert_rows(report),
             "quality": quality(report),
+            "mix_lines": mix_lines,
             "method": method(report),
         }
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from math import ceil, floor
 
 from .figure_types import Comparison, Period
+from .release_split import RELEASE, releases_of
 
 __all__ = ["COMPARISONS", "DEFAULT_DAYS", "aligned", "compared_period", "parse_moment"]
 
@@ -62,14 +63,20 @@ def compared_period(period: Period, kind: str, zone: tzinfo) -> Comparison | Non
 
     ``previous`` is the last equally long one at the same hours of the day, ``week`` the same hours seven days (or as
     many weeks as it takes) earlier, ``year`` 52 weeks earlier, so that weekdays meet weekdays; ``none`` is none.
+    ``release:8.1.0..8.2.0`` compares two releases within the period itself.
 
     Raises:
         ValueError: another kind.
     """
     if kind == "none":
         return None
+    if kind.startswith(RELEASE):
+        releases_of(kind)
+        return Comparison(kind, period)
     if kind not in COMPARISONS:
-        raise ValueError(f"--compare {kind!r} is not known; write one of {', '.join(COMPARISONS)}")
+        raise ValueError(
+            f"--compare {kind!r} is not known; write one of {', '.join(COMPARISONS)}, or release:8.1.0..8.2.0"
+        )
     unit = _DAY if kind == "previous" else 7 * _DAY
     days = ceil(period.seconds / unit) * unit // _DAY if kind != "year" else 52 * 7
     earlier = Period(_days_before(period.start, days, zone), _days_before(period.end, days, zone))

@@ -14,6 +14,7 @@ from ..metrics.rollup import Origin, Rollup
 from ..metrics.store import Store
 from .figure_types import Comparison, FlowFigures, Period
 from .figures import flow_figures
+from .release_split import RELEASE
 
 __all__ = ["FlowHistory", "Rows", "flow_span", "read_alerts", "read_deviations", "read_figures", "read_rows"]
 
@@ -59,7 +60,7 @@ def read_rows(
     if not hours and now - oldest > store.settings.retention.windows_days * 86_400:
         hours = True  # windows are no longer kept
     rollup, keys = store.read_rollups(period.start, period.end, flow, step, hours=hours, origins=_ALL_ORIGINS)
-    if compared is None:
+    if compared is None or compared.kind.startswith(RELEASE):
         return Rows(rollup, None, keys)
     span = compared.period
     earlier, more = store.read_rollups(span.start, span.end, flow, step, hours=hours, origins=_ALL_ORIGINS)

@@ -12,7 +12,16 @@ from .page_step import DimensionRow, dimension_rows, step_charts
 from .rendering import render
 from .report import Report
 from .report_data import read_rows
-from .report_view import alert_rows, change_rows, comparison_notes, method, other_deviations, quality, too_few_steps
+from .report_view import (
+    alert_rows,
+    change_rows,
+    comparison_notes,
+    method,
+    mix_lines,
+    other_deviations,
+    quality,
+    too_few_steps,
+)
 
 __all__ = ["StepPictures", "read_pictures", "report_html"]
 
@@ -62,6 +71,7 @@ def report_html(report: Report, steps: list[StepPictures]) -> str:
         notes=comparison_notes(report),
         alerts=alert_rows(report),
         other_deviations=other_deviations(report),
+        mix_lines=mix_lines,
         quality=quality(report),
         method=method(report),
     )

@@ -6,7 +6,16 @@ import re
 
 from .rendering import render
 from .report import Report
-from .report_view import alert_rows, change_rows, comparison_notes, method, other_deviations, quality, too_few_steps
+from .report_view import (
+    alert_rows,
+    change_rows,
+    comparison_notes,
+    method,
+    mix_lines,
+    other_deviations,
+    quality,
+    too_few_steps,
+)
 
 __all__ = ["report_markdown"]
 
@@ -22,6 +31,7 @@ def report_markdown(report: Report) -> str:
         notes=comparison_notes(report),
         alerts=alert_rows(report),
         other_deviations=other_deviations(report),
+        mix_lines=mix_lines,
         quality=quality(report),
         method=method(report),
         has_checks=any(step.checks for step in report.figures.steps),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..alerts.alert import Alert, AlertState, Resolution
 from .figure_types import ChangeFigure, ChangeStatus, Period, StepFigures
 from .headline import sentences
+from .release_split import RELEASE
 from .report import Report
 from .wording import Wording
 
@@ -18,6 +19,7 @@ __all__ = [
     "change_rows",
     "comparison_notes",
     "method",
+    "mix_lines",
     "other_deviations",
     "quality",
     "too_few_steps",
@@ -102,6 +104,29 @@ def _row(
         w.status(change, rate=rate, failures=failures),
         change.status.value,
     )
+
+
+def mix_lines(report: Report, step: StepFigures) -> list[str]:
+    """How much of a step's change is other customers, and which groups changed differently from the rest."""
+    w, split = report.wording, step.split
+    text = w.translator.text
+    changed = (ChangeStatus.WORSE, ChangeStatus.BETTER, ChangeStatus.UNCLEAR)
+    if split is None or step.p50_change.status not in changed:
+        return []
+    lines = [
+        text("On average {total}: {within} for customers alike, {mix} because the mix of customers changed",
+             total=w.relative(split.total), within=w.relative(split.within), mix=w.relative(split.mix))
+    ]  # fmt: skip
+    lines += [
+        text("{group}: {effect} ({low} to {high}), {share} of the change, {count} answers",
+             group=", ".join(f"{name}={value}" for name, value in part.dimensions.items()),
+             effect=w.relative(part.effect), low=w.relative(part.effect_low), high=w.relative(part.effect_high),
+             share=w.share(part.share), count=w.count(part.observations))
+        for part in split.parts
+    ]  # fmt: skip
+    if not split.parts and not split.reason:
+        lines.append(text("All groups changed alike, as far as the data can tell"))
+    return lines
 
 
 def comparison_notes(report: Report) -> list[str]:
@@ -217,7 +242,14 @@ def method(report: Report) -> list[str]:
     if report.figures.compared:
         lines.append(text("“No evidence of a change” is not proof that nothing changed: each row says what would have "
                           "been seen in four of five cases."))  # fmt: skip
-        if report.figures.period.seconds < 7 * 86_400:
+        if report.figures.compared.kind.startswith(RELEASE):
+            lines.append(
+                text(
+                    "Releases are compared at the newer one's mix of customers, by all other dimensions; what no "
+                    "dimension tells is not evened out. The figures are those of the newer release."
+                )
+            )
+        elif report.figures.period.seconds < 7 * 86_400:
             lines.append(text("Days differ even when nothing happens; comparisons of less than a week allow for 1 % of "
                               "the durations and 5 % of the failures."))  # fmt: skip
     return lines

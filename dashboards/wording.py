@@ -11,6 +11,7 @@ from ..alerts.figures import Figures
 from ..metrics.flow import FlowSpec
 from ..metrics.translation import Language, Translator, translator
 from .figure_types import ChangeFigure, ChangeStatus, Comparison, Estimate, Period
+from .release_split import RELEASE, releases_of
 
 __all__ = ["NOTHING", "Wording"]
 
@@ -120,6 +121,11 @@ class Wording:
         unit = self._points if rate else self._percent
         return f"{_signless(value)}{unit} ({_signless(low)}{to}{_signless(high)})"
 
+    def relative(self, change: float) -> str:
+        """A relative change without its interval: ``+19 %``, ``−0.4 %``."""
+        percent = change * 100
+        return f"{_signless(f'{percent:+.{0 if abs(percent) >= 10 else 1}f}')}{self._percent}"
+
     def status(self, change: ChangeFigure, *, rate: bool = False, failures: bool = False) -> str:
         """The verdict of a comparison in words; says what would have been seen when nothing was."""
         text = self.translator.text
@@ -198,6 +204,8 @@ class Wording:
     def compared(self, comparison: Comparison) -> str:
         """What the period is compared with, as it stands in a sentence."""
         text = self.translator.text
+        if comparison.kind.startswith(RELEASE):
+            return text("release {version}", version=releases_of(comparison.kind)[0])
         return {
             "previous": text("the period before"),
             "week": text("the week before"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxgauge.dashboards.figure_types import ChangeStatus, Comparison, FlowFigures, Period
+from cxgauge.dashboards.figure_types import ChangeStatus, Comparison, FlowFigures, MixSplit, Period
 from cxgauge.dashboards.figures import flow_figures
 from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey, Source, check_bits
@@ -214,3 +214,31 @@ def test_no_data_at_all(flow: FlowSpec) -> None:
     assert figures.good_rate.value is None
     assert figures.good_rate_change.status is ChangeStatus.TOO_FEW
     assert figures.quality.gaps == ((TODAY.start, TODAY.end),)
+
+
+def test_other_customers_are_told_apart_from_a_slow_down(flow: FlowSpec) -> None:
+    from cxgauge.metrics.rollup import merge
+
+    def day(start: float, seed: int, app: int, web: int, factor: float = 1.0) -> Rollup:
+        parts = [
+            _rollup(start, _lognormal(seed, app)),
+            _rollup(start, _lognormal(seed + 1, web) * 2 * factor, series=1),
+        ]
+        return merge(parts)
+
+    def split(before: Rollup, after: Rollup) -> MixSplit:
+        figures = flow_figures(flow, after, KEYS, TODAY, YESTERDAY, before, now=TODAY.end)
+        found = figures.steps[0].split
+        assert found is not None
+        assert (1 + found.within) * (1 + found.mix) == pytest.approx(1 + found.total)
+        return found
+
+    before = day(YESTERDAY.period.start, 1, 8000, 2000)
+    mixed = split(before, day(TODAY.start, 13, 2000, 8000))
+    assert mixed.mix == pytest.approx(2**0.6 - 1, abs=0.03)
+    assert mixed.within == pytest.approx(0, abs=0.03)
+
+    slower = split(before, day(TODAY.start, 5, 8000, 2000, factor=1.5))
+    assert slower.mix == pytest.approx(0, abs=0.01)
+    assert [part.dimensions for part in slower.parts] == [{"channel": "web"}]
+    assert slower.parts[0].effect == pytest.approx(0.5, abs=0.06)
