@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +24,7 @@ __all__ = ["SERVICES", "Place", "is_ready"]
 
 _READY_LIMIT_SECONDS = 60.0
 _POSTGRES = "/usr/lib/postgresql/17/bin"
+_TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 _POSTGRES_DATA = "/srv/timescaledb"  # as seen from inside the root
 _POSTGRES_SETTINGS = """
 listen_addresses = '127.0.0.1'
@@ -190,8 +192,15 @@ def _with_share_of_root(place: Place, binary: str) -> str:
     """A script that runs ``binary`` with the Debian root's ``/usr/share`` for its own.
 
     Debian's Alertmanager reads its templates from there, wherever it is started from; a mount
-    namespace of its own shows them to it and changes nothing for anybody else.
+    namespace of its own shows them to it and changes nothing for anybody else. Where those are forbidden (a
+    container without privileges), the templates are laid where the package itself would put them.
     """
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        templates = place.directory / "root" / _TEMPLATES.relative_to("/")
+        if not _TEMPLATES.exists():
+            print(f"laying Alertmanager's templates into {_TEMPLATES}", file=sys.stderr)
+            shutil.copytree(templates, _TEMPLATES)
+        return binary
     script = place.directory / "bin" / Path(binary).name
     share = place.directory / "root/usr/share"
     inside = f'mount --bind {shlex.quote(str(share))} /usr/share && exec {shlex.quote(binary)} "$@"'
