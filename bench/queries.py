@@ -104,6 +104,11 @@ def load_fleet(store: Store, size: int) -> float:
     return minute
 
 
+def asking(connection: Any, query: bytes) -> Callable[[], object]:
+    """A call that asks ``query``."""
+    return lambda: connection.execute(query).fetchall()
+
+
 def server_seconds(connection: Any) -> float:
     """Processor time of the connection's server process, if it is on this machine: what a busy machine cannot blur."""
     try:
@@ -172,7 +177,7 @@ def main() -> None:
             for name, query in FUNCTIONS.items():
                 text = query.format(span=span).encode()
                 before = server_seconds(connection)
-                wall = median_milliseconds(lambda t=text: connection.execute(t).fetchall(), arguments.rounds)
+                wall = median_milliseconds(asking(connection, text), arguments.rounds)
                 spent = (server_seconds(connection) - before) / arguments.rounds * 1e3
                 print(f"{name:<42}{wall:>9.1f} ms{spent:>9.1f} ms of the server's processor")
             if arguments.raw:
