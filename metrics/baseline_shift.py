@@ -65,7 +65,7 @@ def calibrate_shift(
     block = BLOCK_SECONDS / settings.window_seconds
     for side, mask in enumerate((slice(0, half), slice(half, None))):
         more = correction(peaks[side], np.asarray(rates[side]) * block)
-        threshold[mask] = np.maximum(threshold[mask] + np.clip(more, -0.3, 20.0), 3.0)
+        threshold[mask] = np.maximum(threshold[mask] + np.clip(more, -2.5, 20.0), 3.0)
     return ShiftTest(noise, shifts, threshold, evidence_limit(threshold, middle, settings), np.median(typical, axis=0))
 
 
@@ -107,6 +107,6 @@ def evidence_limit(threshold: Floats, information: Floats, settings: DetectionSe
     strong = np.clip((information - 0.5) / 3.0, 0.0, 1.0)
     # what a spike must leave to go: a walk without change climbs g nats with probability e^-g, and windows that
     # carry much information bring the evidence down at once
-    gap = 5.6 - 3.2 * strong
+    gap = np.minimum(5.6 - 3.2 * strong, 0.55 * threshold)
     full = threshold / (settings.spike_windows + 0.95)
     return np.asarray(np.clip((threshold - gap) / settings.spike_windows, 0.1 * threshold, full))

@@ -8,7 +8,7 @@ A real shift does not have the shape of the season an hour away, nor does it mov
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ Floats = NDArray[Any]  # float64
 CLOCK_SECONDS = (3600.0, -3600.0)
 
 _CLOCK_PRIOR = 7.0  # nats against a moved clock
+_CLOCK_TRAFFIC = 1.0  # nats that volume must bring in favour of it
 _CLOCK_STEP = 1.0  # the most one window may say
 _JOB_PRIOR = 8.0
 _JOB_LEAST = 0.03
@@ -118,6 +119,7 @@ class ClockState:
     """Log-odds of other explanations, and which are in force, ``[S]`` (``[2, S]`` for clocks)."""
 
     clock: Floats
+    traffic: Floats  # the part of it that volume says
     moved: Floats  # 0 = usual clock, 1 and 2 = :data:`CLOCK_SECONDS`
     job: Floats
     running: Floats  # windows that a job has been running elsewhere, 0 = not
@@ -129,7 +131,7 @@ class ClockState:
     def new(cls, scopes: int) -> ClockState:
         """The usual clock, no job."""
         zero = np.zeros(scopes)
-        return cls(np.full((2, scopes), -_CLOCK_PRIOR), *(zero.copy() for _ in range(6)))
+        return cls(np.full((2, scopes), -_CLOCK_PRIOR), np.zeros((2, scopes)), *(zero.copy() for _ in range(6)))
 
 
 def explain(
@@ -150,18 +152,25 @@ def explain(
     """
     (r, v), (r_variance, v_variance) = residual, variance
     here = np.arange(len(r))
-    evidence = _gain(r, other.location, r_variance) + _gain(v, other.volume, v_variance)
+    heard = np.clip(_gain(v, other.volume, v_variance), -_CLOCK_STEP, _CLOCK_STEP)
+    state.traffic = np.clip(state.traffic + heard, -_CLOCK_TRAFFIC, _CLOCK_PRIOR)
+    evidence = _gain(r, other.location, r_variance) + heard
     state.clock = np.clip(state.clock + np.clip(evidence, -_CLOCK_STEP, _CLOCK_STEP), -_CLOCK_PRIOR, _CLOCK_PRIOR)
     before = state.moved.astype(np.int64)
     held = state.clock[np.maximum(before - 1, 0), here] > 0
-    best = state.clock.argmax(axis=0)
-    after = np.where((before > 0) & held, before, np.where(state.clock[best, here] > 0, best + 1, 0))
+    # a shift can look like the season an hour away, but it does not move traffic
+    believed = np.where(state.traffic >= _CLOCK_TRAFFIC, state.clock, -_CLOCK_PRIOR)
+    best = believed.argmax(axis=0)
+    after = np.where((before > 0) & held, before, np.where(believed[best, here] > 0, best + 1, 0))
     state.moved = after.astype(np.float64)
     row = np.maximum(after - 1, 0)
     location = np.where(after > 0, other.location[row, here], 0.0)
     volume = np.where(after > 0, other.volume[row, here], 0.0)
     anew = after != before
-    shift, started = _jobs(state, other, r - location, r_variance, window_seconds)
+    # a moved clock moves jobs along
+    usual = after == 0
+    jobs = replace(other, job=np.where(usual, other.job, 0.0), elsewhere=np.where(usual, other.elsewhere, 0.0))
+    shift, started = _jobs(state, jobs, r - location, r_variance, window_seconds)
     return location + shift, volume, anew | started
 
 

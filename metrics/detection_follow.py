@@ -109,11 +109,34 @@ class Follower:
         self._drift = Drift.new(scopes)
         self._clock = ClockState.new(scopes)
         self._offset = np.zeros(3 * scopes)  # levels accepted since the profile was learnt
+        self._accepted = np.zeros(tests)  # rates accepted since then, as log-ratios
 
     @property
     def offset(self) -> Floats:
         """Levels of scopes accepted as the new normal since the profile was learnt, ``[S]`` (log-ratios)."""
         return self._offset[: self._scopes]
+
+    def reported_shift(self, scope: int) -> float:
+        """The shift of location that is reported of a scope and not over, as a log-ratio; 0 for none."""
+        return float(undo_clip(float(self._raised.effect[scope]), float(self._scale[scope])))
+
+    def reported_rate(self, channel: int) -> float:
+        """The change of a failure channel's rate that is reported and not over, as a log-ratio; 0 for none."""
+        return float(self._failing.effect[channel + len(TAILS) * self._scopes])
+
+    def begin_anew(self, scopes: Floats, channels: Floats) -> None:
+        """Forget reports and evidence about locations and tails of ``scopes`` and about ``channels``; reports nothing.
+
+        Tails that are reported keep their present rate as the usual one.
+        """
+        self._settle(scopes)
+        self._reset(scopes)
+        tails = (scopes[:, None] * len(TAILS) + np.arange(len(TAILS))).ravel()
+        self._accepted[tails] += self._failing.effect[tails]
+        tests = np.concatenate([tails, channels + len(TAILS) * self._scopes]).astype(np.int64)
+        self._failing.effect[tests] = self._failing.recovery[tests] = self._failing.told[tests] = 0.0
+        for item in fields(CountState):
+            getattr(self._count, item.name)[:, tests] = 0.0
 
     def nothing(self) -> Inputs:
         """A window without any data."""
@@ -171,7 +194,7 @@ class Follower:
 
     def to_bytes(self, extra: dict[str, Any]) -> bytes:
         """The state and ``extra`` (plain values)."""
-        arrays: dict[str, Any] = {"offset": self._offset}
+        arrays: dict[str, Any] = {"offset": self._offset, "accepted": self._accepted}
         for name, part in self._parts().items():
             arrays |= {f"{name}.{item.name}": getattr(part, item.name) for item in fields(part)}
         arrays["extra"] = np.frombuffer(json.dumps({"version": 1} | extra).encode(), dtype=np.uint8)
@@ -194,7 +217,7 @@ class Follower:
                     f"detector state of {arrays['offset'].size // 3} scopes does not fit a profile of {self._scopes}; "
                     "learn the profile and start the detector anew"
                 )
-            self._offset = arrays["offset"]
+            self._offset, self._accepted = arrays["offset"], arrays["accepted"]
             for name, part in self._parts().items():
                 for item in fields(part):
                     setattr(part, item.name, arrays[f"{name}.{item.name}"])
@@ -333,7 +356,7 @@ class Follower:
         test, state, failing = self._profile.count, self._count, self._failing
         if not len(test.rate):
             return []
-        mean = inputs.mean * np.exp(failing.effect)
+        mean = inputs.mean * np.exp(failing.effect + self._accepted)
         tails = self._profile.tail_slope.size
         mean[:tails] *= np.exp(self._profile.tail_slope * drift[:, None]).ravel()
         moved = self._raised.effect[: self._scopes][self._count_scope] != 0

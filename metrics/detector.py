@@ -64,6 +64,8 @@ class Detector:
         cells = np.concatenate([*scopes, np.zeros(0, dtype=np.int64)])
         self._member = (cells, np.repeat(np.arange(len(scopes)), [len(inside) for inside in scopes]))
         self._follower = Follower(profile, self.settings)
+        self._accepted_level = np.zeros(len(profile.fleet.cells))  # by people, log-ratios, of cells
+        self._accepted_rate = np.zeros(len(self._channels.pairs))  # and of pairs of cell and outcome column
         self._clock = Clock(profile, self.settings)
 
     def advance(self, window_start: float, window: Measurements) -> list[Deviation]:
@@ -84,6 +86,30 @@ class Detector:
         inputs = self._inputs(window_start, window)
         return [self._deviation(event, window_start) for event in self._follower.step(window_start, inputs)]
 
+    def accept(self, scope: Scope, kind: DeviationKind) -> None:
+        """A person declared what is reported of ``scope`` normal: the present level counts as the old one from now on.
+
+        For failures it is the rate that :attr:`Scope.check` names, else durations. What is not monitored is ignored.
+        """
+        plain = Scope(scope.flow, scope.step, scope.dimensions)
+        fleet, map_ = self.profile.fleet, self._channels
+        if plain not in fleet.scopes:
+            return
+        index = fleet.scopes.index(plain)
+        none = np.zeros(0, dtype=np.int64)
+        if kind is not DeviationKind.FAILING:
+            cells = fleet.members[index]
+            self._accepted_level[cells] += self._follower.reported_shift(index)
+            touched = [np.isin(inside, cells).any() for inside in fleet.members]
+            self._follower.begin_anew(np.flatnonzero(touched), none)
+            return
+        for number, channel in enumerate(fleet.channels):
+            if channel.scope == index and channel.check == scope.check:
+                pairs = map_.member_pair[map_.member_channel == number]
+                self._accepted_rate[pairs] += self._follower.reported_rate(number)
+                touched = np.unique(map_.member_channel[np.isin(map_.member_pair, pairs)])
+                self._follower.begin_anew(none, touched)
+
     def baseline_band(self, scope: Scope, at: float) -> Band:
         """The expected level of a scope at a time, and where 95 % of its windows should lie (seconds)."""
         profile = self.profile
@@ -102,7 +128,9 @@ class Detector:
 
     def to_bytes(self) -> bytes:
         """The state, without the profile."""
-        return self._follower.to_bytes({"last": self._last, "late": self.late_windows, "unknown": self.unknown_cells})
+        extra = {"last": self._last, "late": self.late_windows, "unknown": self.unknown_cells}
+        accepted = {"level": _sparse(self._accepted_level), "rate": _sparse(self._accepted_rate)}
+        return self._follower.to_bytes({**extra, "accepted": accepted})
 
     @classmethod
     def from_bytes(cls, data: bytes, profile: Profile, settings: DetectionSettings | None = None) -> Detector:
@@ -115,6 +143,10 @@ class Detector:
         meta = detector._follower.restore(data)
         detector._last = meta["last"]
         detector.late_windows, detector.unknown_cells = meta["late"], meta["unknown"]
+        for place, value in meta["accepted"]["level"]:
+            detector._accepted_level[place] = value
+        for place, value in meta["accepted"]["rate"]:
+            detector._accepted_rate[place] = value
         return detector
 
     def _skip(self, window_start: float) -> None:
@@ -130,7 +162,8 @@ class Detector:
             self._follower.step(self._last + window * (index + 1), self._follower.nothing())
 
     def _levels(self, at: float) -> Floats:
-        return np.asarray(self.profile.season.at(local_time(np.array([at]), self.settings))[0])
+        season = self.profile.season.at(local_time(np.array([at]), self.settings))[0]
+        return np.asarray(season + self._accepted_level)
 
     def _scope_level(self, index: int, at: float) -> float:
         inside = self.profile.fleet.members[index]
@@ -145,14 +178,15 @@ class Detector:
         self.unknown_cells += int((~known).sum())
         rows = window if known.all() else window.take(np.flatnonzero(known))
         local = local_time(np.array([at]), self.settings)
-        level = profile.season.at(local)[0]
+        season = profile.season.at(local)[0]
+        level = season + self._accepted_level
         cell = rows.cell
         pulled = pulled_in_sum(rows, fleet.grid, level[cell], profile.scale[cell])
         usable = np.isfinite(pulled) & profile.known[cell]
         count = np.bincount(cell, np.where(usable, rows.count, 0.0), minlength=cells)
         total = np.bincount(cell, np.where(usable, pulled, 0.0), minlength=cells)
         deviation = np.divide(total, count * profile.slope, out=np.zeros(cells), where=count > 0)
-        shift = shift_inputs_of_window(deviation, level, count, profile.spread, fleet, self._member)
+        shift = shift_inputs_of_window(deviation, season, count, profile.spread, fleet, self._member)
         expected = profile.volume.at(local)[0]
         volume, volume_variance = volume_terms(shift.count, expected)
         if len(rows) == 0:
@@ -194,7 +228,14 @@ class Detector:
         pair, channel, size = map_.member_pair, map_.member_channel, len(fleet.channels)
         return (
             np.concatenate([y, np.bincount(channel, pair_failed[pair], minlength=size)]),
-            np.concatenate([mean, np.bincount(channel, (pair_tried * profile.pair_rate)[pair], minlength=size)]),
+            np.concatenate(
+                [
+                    mean,
+                    np.bincount(
+                        channel, (pair_tried * profile.pair_rate * np.exp(self._accepted_rate))[pair], minlength=size
+                    ),
+                ]
+            ),
             np.concatenate([total, np.bincount(channel, map_.member_share * pair_tried[pair], minlength=size)]),
         )
 
@@ -241,6 +282,11 @@ _KINDS = {
     EventKind.CREEP: DeviationKind.CREEP,
     EventKind.RESOLVE: DeviationKind.RECOVERED,
 }
+
+
+def _sparse(values: Floats) -> list[tuple[int, float]]:
+    """What is not zero, by place."""
+    return [(int(place), float(values[place])) for place in np.flatnonzero(values)]
 
 
 def deviations(profile: Profile, stream: Iterable[tuple[float, Measurements]]) -> list[Deviation]:
