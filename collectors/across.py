@@ -22,7 +22,8 @@ from pathlib import Path
 from ..metrics.answer_values import as_decimal, total
 from ..metrics.check import ValueSpec
 from ..metrics.check_evaluation import ANSWER_TEXT_LIMIT
-from ..metrics.flow import AcrossCheck, FlowSpec
+from ..metrics.flow import AcrossCheck, FlowSpec, StepSpec
+from ..metrics.observation import CHECKS_PER_STEP_LIMIT
 from ..metrics.verdict import CheckResult, Verdict
 from .customer_token import CustomerKey
 
@@ -32,6 +33,7 @@ __all__ = [
     "AcrossResult",
     "Side",
     "canonical",
+    "checks_of",
     "tokens_of_answer",
     "value_token",
 ]
@@ -70,6 +72,20 @@ class AcrossResult:
     name: str
     result: CheckResult
     verdict: Verdict
+
+
+def checks_of(flow: FlowSpec, step: StepSpec) -> tuple[tuple[str, ...], dict[str, Verdict]]:
+    """Names of a step's checks, those between steps last, and what a failure of each means.
+
+    The result of a check between steps is recorded with the answer that arrives later, whichever step that is of: both
+    steps carry it.
+    """
+    failures = {check.name: check.failure_verdict for check in step.checks}
+    across = sorted(flow.across_of(step.name), key=lambda check: check.counted_step != step.name)
+    for check in across:
+        if len(failures) < CHECKS_PER_STEP_LIMIT:
+            failures.setdefault(check.name, check.failure_verdict)
+    return tuple(failures), failures
 
 
 def canonical(value: object, kind: str, spec: ValueSpec | None = None) -> str | None:

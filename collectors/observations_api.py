@@ -24,11 +24,12 @@ from ..metrics.judge import judge, timeliness_verdict
 from ..metrics.names import Attribute
 from ..metrics.observation import RECORD, ObservationBatch, SeriesKey, Source, check_bits
 from ..metrics.verdict import CheckResult, Verdict
+from .across import checks_of
 from .customer_token import flow_instance_id
 from .intake import Mapped
 from .otlp_decode import MalformedBodyError, Refusals
 from .otlp_reply import RETRY_AFTER_SECONDS
-from .span_shape import NO_ID, Shape, ShapeSettings, checks_of, judge_across, overlay, parse_results
+from .span_shape import NO_ID, Shape, ShapeSettings, judge_across, overlay, parse_results
 
 if TYPE_CHECKING:
     from .otlp_receiver import Receiver

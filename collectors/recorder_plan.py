@@ -18,7 +18,7 @@ class StepPlan:
         self.check_names = spec.check_names
         self.across = bool(flow.across_of(spec.name))
         if self.across:  # checks between steps come after the step's own
-            from .span_shape import checks_of
+            from .across import checks_of
 
             self.check_names = checks_of(flow, spec)[0]
         following = (flow.step(name) for name in flow.following(spec.name))

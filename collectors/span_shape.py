@@ -15,9 +15,9 @@ from ..metrics.dimension_values import OTHER
 from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.judge import judge
 from ..metrics.names import Attribute
-from ..metrics.observation import CHECKS_PER_STEP_LIMIT, SeriesKey, Source, check_bits, check_results
+from ..metrics.observation import SeriesKey, Source, check_bits, check_results
 from ..metrics.verdict import CheckResult, Verdict, worst
-from .across import AcrossJudge, AcrossResult, Side, tokens_of_answer
+from .across import AcrossJudge, AcrossResult, Side, checks_of, tokens_of_answer
 from .customer_token import CustomerTokens, flow_instance_id
 from .matching import KIND_NAMES, SpanFacts, StepMatcher, UnknownStepError
 from .otlp_schema import SpanStatus
@@ -29,7 +29,6 @@ __all__ = [
     "Shape",
     "ShapeSettings",
     "Shapes",
-    "checks_of",
     "judge_across",
     "overlay",
 ]
@@ -322,20 +321,6 @@ def overlay(shape: Shape, found: Mapping[str, CheckResult], failures: Sequence[V
         if result is CheckResult.FAIL and name in meanings
     ]
     return check_bits(results), worst((shape.verdict, *failed, *failures))
-
-
-def checks_of(flow: FlowSpec, step: StepSpec) -> tuple[tuple[str, ...], dict[str, Verdict]]:
-    """Names of a step's checks, those between steps last, and what a failure of each means.
-
-    The result of a check between steps is recorded with the answer that arrives later, whichever step that is of: both
-    steps carry it.
-    """
-    failures = {check.name: check.failure_verdict for check in step.checks}
-    across = sorted(flow.across_of(step.name), key=lambda check: check.counted_step != step.name)
-    for check in across:
-        if len(failures) < CHECKS_PER_STEP_LIMIT:
-            failures.setdefault(check.name, check.failure_verdict)
-    return tuple(failures), failures
 
 
 def parse_results(given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, CheckResult]:

@@ -112,6 +112,24 @@ class SpoolReader:
         except OSError as error:
             raise SpoolError(f"the source {path} cannot be deleted: {error}") from error
 
+    def remove_unborn(self, before: float) -> None:
+        """Delete what producers left that ended while they made their source, if it has not changed since ``before``.
+
+        Args:
+            before: Seconds since 1970. Some time ago: for an instant a folder that is being made is not locked yet.
+
+        Raises:
+            SpoolError: the files cannot be deleted.
+        """
+        try:
+            for path in self.directory.glob(f"{CREATING_PREFIX}*"):
+                if path.stat().st_mtime < before and not producer_lives(path / LOCK_NAME):
+                    _remove_source(path)
+        except FileNotFoundError:
+            return  # it was finished, or another reader was faster; the next call goes on
+        except OSError as error:
+            raise SpoolError(f"unfinished sources in {self.directory} cannot be deleted: {error}") from error
+
     def backlog(self, points: Mapping[str, ResumePoint] | None = None) -> list[SourceBacklog]:
         """What is on disk, by source; ``points`` are the committed resume points, else all is unread."""
         found = []

@@ -30,6 +30,7 @@ SOURCE_PREFIX = "spool/"
 _RECORD_BYTES = RECORD.itemsize + 8
 _REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded, ValueError, OverflowError)
 _SOURCE_AGE_SECONDS = 7 * 86_400
+_UNBORN_AGE_SECONDS = 3_600
 _log = logging.getLogger(__name__)
 
 
@@ -291,7 +292,7 @@ class Writer:
             _log.warning("written segments stay for now: %s", error)
 
     def _tidy(self) -> None:
-        """Once an hour forget sources that are long gone; their names never come again."""
+        """Once an hour forget sources that are long gone, whose names never come again, and those never finished."""
         now = self._clock()
         if now - self._tidied_at < 3600:
             return
@@ -300,3 +301,7 @@ class Writer:
         self._positions = {source: point for source, point in self._positions.items() if source in present}
         keep = [SOURCE_PREFIX + source for source in present]
         self._store.forget_sources(SOURCE_PREFIX, keep, now - _SOURCE_AGE_SECONDS)
+        try:
+            self._reader.remove_unborn(now - _UNBORN_AGE_SECONDS)
+        except SpoolError as error:
+            _log.warning("unfinished sources stay for now: %s", error)

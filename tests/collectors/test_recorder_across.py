@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +134,25 @@ def test_a_file_that_cannot_be_opened_leaves_the_rest_judged(tmp_path: Path) -> 
         assert recorder.flush(30)
         assert recorder.drops() == {"internal_error": 1}
     assert written(tmp_path) == [("bill_total", Verdict.GOOD, (PASS, NOT))]
+
+
+def test_the_host_of_a_recorder_loads_no_servers_and_no_drivers(tmp_path: Path) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
+from cxgauge.collectors.recorder import Recorder
+from cxgauge.metrics.flow import parse_flow
+path = Path({str(tmp_path)!r})
+tokens = CustomerTokens([CustomerKey(1, b"k" * 32)])
+flows = {{"bill_inquiry": parse_flow({FLOW!r}, "bill.yml")}}
+recorder = Recorder(flows=flows, spool=path / "spool", tokens=tokens, across=path / "across.sqlite3")
+with recorder.flow("bill_inquiry") as flow:
+    with flow.step("bill_total") as step: step.answer({{"total": "12.34"}})
+    with flow.step("bill_details") as step: step.answer({DETAILS!r})
+recorder.close()
+assert (path / "across.sqlite3").exists(), "the check between the steps was not judged"
+print(*sorted({{"google.protobuf", "psycopg", "httpx2", "starlette", "uvicorn", "prometheus_client"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True)
+    assert done.stdout == "\n"

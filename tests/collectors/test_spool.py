@@ -235,6 +235,36 @@ def test_names_that_are_no_sources_are_refused(tmp_path: Path, name: str) -> Non
         SpoolReader(tmp_path).read(name, ResumePoint())
 
 
+def test_what_a_producer_left_that_ended_while_it_made_its_source_is_removed(tmp_path: Path) -> None:
+    class Dying(Files):
+        def lock(self, path: Path) -> int:
+            path.touch()  # its lock ends with a process
+            return -1
+
+        def rename(self, old: Path, new: Path) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writer_in(tmp_path, files=Dying())
+    with writer_in(tmp_path) as living:
+        (left,) = tmp_path.glob(".creating-*")
+        being_made = tmp_path / ".creating-living"
+        being_made.mkdir()
+        lock = Files().lock(being_made / "lock")
+        reader = SpoolReader(tmp_path)
+        made = left.stat().st_mtime
+        reader.remove_unborn(before=made - 1)
+        assert left.is_dir()
+        reader.remove_unborn(before=made + 3600)
+        assert not left.exists()
+        assert (being_made / "lock").is_file()  # somebody holds its lock
+        assert reader.sources() == [living.source]
+        Files().close(lock)
+        reader.remove_unborn(before=made + 3600)
+        assert not being_made.exists()
+    SpoolReader(tmp_path / "nothing").remove_unborn(before=made)
+
+
 def test_many_threads_append_and_a_reader_follows(tmp_path: Path) -> None:
     reader, found, threads = SpoolReader(tmp_path), [], 4
     with writer_in(tmp_path, segment_bytes=5_000) as writer:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cxgauge.collectors.spool import ResumePoint, SpoolReader, SpoolWriter
+from cxgauge.collectors.spool import ProblemKind, ResumePoint, SpoolProblem, SpoolReader, SpoolWriter
 from cxgauge.collectors.writer import Writer, WriterSettings
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.store import Store, StoreSettings
@@ -117,6 +117,51 @@ def test_stopping_drains_the_spool(store: Store, spool: SpoolWriter) -> None:
     assert not thread.is_alive()
     assert count(store) == (1500, 1500, 1500)
     assert writer.progress.last_error is None
+
+
+def test_sources_that_ended_without_an_observation_disappear(store: Store, spool: SpoolWriter) -> None:
+    SpoolWriter(spool.directory, "idle").close()
+    assert len(reader_of(spool).sources()) == 2
+    assert Writer(store, reader_of(spool), FAST).write_once() == 0
+    assert reader_of(spool).sources() == [spool.source]
+
+
+def test_a_lost_stretch_of_the_spool_is_counted_once_and_only_with_its_commit(store: Store, spool: SpoolWriter) -> None:
+    problems: list[SpoolProblem] = []
+    spool.append(batch_of(10))
+    spool.append(batch_of(10))
+    spool.close()
+    (segment,) = (spool.directory / spool.source).glob("*.segment")
+    damaged = bytearray(segment.read_bytes())
+    damaged[len(damaged) - 25 * RECORD.itemsize // 2] ^= 0xFF  # within the first record
+    segment.write_bytes(damaged)
+    writer = Writer(store, reader_of(spool), FAST, on_problem=problems.append)
+    with store.connection() as connection:
+        connection.execute("ALTER TABLE resume_points RENAME TO hidden")
+    for _ in range(2):
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            writer.write_once()
+    assert (problems, writer.progress.counts) == ([], {})
+    with store.connection() as connection:
+        connection.execute("ALTER TABLE hidden RENAME TO resume_points")
+    assert write_all(writer) == 10
+    assert [problem.kind for problem in problems] == [ProblemKind.CORRUPT]
+    assert writer.progress.counts["corrupt"] == 1
+    assert count(store) == (10, 10, 10)
+
+
+def test_what_is_long_gone_is_forgotten_once_an_hour(store: Store, spool: SpoolWriter) -> None:
+    now = time.time() + 8 * 86_400
+    writer = Writer(store, reader_of(spool), FAST, clock=lambda: now)
+    store.write([], "spool/gone", ResumePoint(), ResumePoint(1, 1))
+    spool.append(batch_of(10))
+    writer.write_once()
+    unborn = spool.directory / ".creating-gone"
+    unborn.mkdir()
+    assert writer.write_once() == 0
+    assert store.position("spool/gone") is None
+    assert store.position(f"spool/{spool.source}") is not None
+    assert not unborn.exists()
 
 
 def test_a_listener_that_fails_does_not_stop_the_writer(store: Store, spool: SpoolWriter) -> None:
