@@ -171,7 +171,9 @@ class Receiver:
         if origin is not None and origin not in config.allowed_origins:
             # A page may post text without asking first, and any page can reach a receiver on its reader's machine.
             raise ForeignPageError(f"pages of {origin[:100]} may not send; add it to receiver.allowed_origins")
-        sender = self._admitted(request)
+        address = request.client.host if request.client is not None else ""
+        authorization = request.headers.get("authorization", "")
+        sender = self.admitted(authorization, request.query_params.get("token", ""), address)
         encoding = request.headers.get("content-encoding", "").strip().lower()
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced[:20]) > config.body_bytes_limit:
@@ -183,8 +185,7 @@ class Receiver:
             room=self.in_flight,
         )
         size = sum(map(len, pieces))
-        self.received_bytes += size
-        self._limits.charge(_limited_as(sender, request), size)
+        self.charge(sender, address, size)
 
         def judged() -> Mapped:
             return within_scope(work(expand(pieces, encoding, config.body_bytes_limit)), sender)
@@ -194,16 +195,34 @@ class Receiver:
         finally:
             self.in_flight.release(size)
 
-    def _admitted(self, request: Request) -> Sender:
+    def submit(self, work: Callable[[], Mapped], timeout_seconds: float) -> Mapped:
+        """Have ``work`` done and wait until the disk has what it brings; for callers on threads of their own.
+
+        Raises:
+            Exception: one of those that :meth:`refusal` knows.
+        """
+        return self._intake.submit(work).result(timeout_seconds)
+
+    def charge(self, sender: Sender, address: str, size: int) -> None:
+        """Count ``size`` bytes that a sender sent."""
+        self.received_bytes += size
+        self._limits.charge(sender.id or address, size)
+
+    def admitted(self, authorization: str, page_token: str, address: str) -> Sender:
         """Who sends.
+
+        Args:
+            authorization: The header of that name.
+            page_token: A token given another way, as a beacon cannot set headers.
+            address: Where the request comes from.
 
         Raises:
             UnknownSenderError: the token is no good, or there is none and one is needed.
             TooMuchError: the sender has used up its allowance.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            token = request.query_params.get("token", "")  # a beacon cannot set headers
+            token = page_token
         sender = Sender()
         if token:
             found = None if self._tokens is None else self._tokens.sender(token.strip())
@@ -214,7 +233,7 @@ class Receiver:
             sender = found
         elif self._tokens_required:
             raise UnknownSenderError("a token is needed; send Authorization: Bearer with one made by cxgauge token add")
-        if self._limits.exceeded(_limited_as(sender, request)):
+        if self._limits.exceeded(sender.id or address):
             limit = self.config.sender_bytes_per_second
             raise TooMuchError(f"this sender has sent more than {limit} bytes a second; send less, or raise the limit")
         return sender
@@ -234,11 +253,6 @@ class Receiver:
         """Count a reply."""
         self.replies[response.status_code] = self.replies.get(response.status_code, 0) + 1
         return response
-
-
-def _limited_as(sender: Sender, request: Request) -> str:
-    """Under which name a sender's allowance is kept: its token, else its address."""
-    return sender.id or (request.client.host if request.client is not None else "")
 
 
 def _public_reason(error: Exception) -> str:

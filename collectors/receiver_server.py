@@ -19,6 +19,7 @@ from ..metrics.observation import RECORD
 from ..metrics.receiver_config import ReceiverConfig, is_loopback
 from .across import AcrossJudge
 from .customer_token import CustomerTokens
+from .otlp_grpc import GrpcServer
 from .otlp_receiver import Receiver, receiver_app
 from .recent_segments import RecentSegments
 from .sender_tokens import SenderTokens
@@ -75,11 +76,13 @@ class ReceiverServer:
         receiver: Counters, and :meth:`~cxgauge.collectors.otlp_receiver.Receiver.reload`.
         spool: Its own source in the spool, which syncs before it answers whatever ``spool.fsync`` says.
         url: Where it listens, once started.
+        grpc_port: Where it listens for gRPC, once started; None without ``receiver.grpc_port``.
 
     Raises:
         UnprotectedError: it would listen beyond loopback without any token.
         SpoolError: the spool cannot be opened.
         ValueError: the certificate or key cannot be used.
+        MissingExtraError: ``receiver.grpc_port`` is set without the extra ``otlp-grpc``.
     """
 
     def __init__(self, config: Config, flows: Mapping[str, FlowSpec], clock: Callable[[], float]) -> None:
@@ -95,7 +98,11 @@ class ReceiverServer:
         app = receiver_app(config.receiver, flows, self.spool, clock, settings=settings, tokens=tokens, recent=recent)
         self.receiver: Receiver = app.state.receiver
         self.url = ""
+        self.grpc_port: int | None = None
         self._scheme = "http" if config.receiver.tls is None else "https"
+        self._grpc: GrpcServer | None = None
+        if config.receiver.grpc_port is not None:
+            self._grpc = GrpcServer(self.receiver, config.receiver.host, config.receiver.grpc_port)
         self._server = _Server(_uvicorn_config(app, config.receiver))
         self._thread = threading.Thread(target=self._run, name="cxgauge-receiver", daemon=True)
         self._failure: BaseException | None = None
@@ -112,6 +119,9 @@ class ReceiverServer:
             self.stop()
             raise OSError(f"the receiver cannot listen on {config.host}:{config.port}: {self._failure or 'in use'}")
         host, port = self._server.servers[0].sockets[0].getsockname()[:2]
+        if self._grpc is not None:
+            self._grpc.start()
+            self.grpc_port = self._grpc.port
         self.url = f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def stop(self) -> None:
@@ -119,6 +129,8 @@ class ReceiverServer:
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join()
+        if self._grpc is not None:
+            self._grpc.stop()
         self.receiver.close()
         self.spool.close()
         if self._across is not None:

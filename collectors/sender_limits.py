@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,7 +20,7 @@ _BURST_SECONDS = 10.0
 
 
 class SenderLimits:
-    """An allowance of bytes for each sender that refills with time; of one thread.
+    """An allowance of bytes for each sender that refills with time; safe from any thread.
 
     A request is taken as long as the allowance is not used up, whatever its size, and may overdraw it once: so large
     requests pass, and the average holds.
@@ -32,20 +33,23 @@ class SenderLimits:
     def __init__(self, bytes_per_second: int | None, timer: Callable[[], float] = time.monotonic) -> None:
         self._rate = bytes_per_second
         self._timer = timer
+        self._lock = threading.Lock()
         self._senders: OrderedDict[str, tuple[float, float]] = OrderedDict()  # allowance left, when that was
 
     def exceeded(self, sender: str) -> bool:
         """Whether ``sender`` has used up its allowance."""
-        return self._rate is not None and self._left(sender, self._rate) <= 0
+        with self._lock:
+            return self._rate is not None and self._left(sender, self._rate) <= 0
 
     def charge(self, sender: str, size: int) -> None:
         """Take ``size`` bytes off the allowance of ``sender``."""
         if self._rate is None:
             return
-        self._senders[sender] = (self._left(sender, self._rate) - size, self._timer())
-        self._senders.move_to_end(sender)
-        while len(self._senders) > _SENDERS_LIMIT:
-            self._senders.popitem(last=False)
+        with self._lock:
+            self._senders[sender] = (self._left(sender, self._rate) - size, self._timer())
+            self._senders.move_to_end(sender)
+            while len(self._senders) > _SENDERS_LIMIT:
+                self._senders.popitem(last=False)
 
     def _left(self, sender: str, rate: int) -> float:
         full = rate * _BURST_SECONDS
