@@ -152,7 +152,8 @@ with recorder.flow("bill_inquiry") as flow:
     with flow.step("bill_details") as step: step.answer({DETAILS!r})
 recorder.close()
 assert (path / "across.sqlite3").exists(), "the check between the steps was not judged"
-print(*sorted({{"google.protobuf", "psycopg", "httpx2", "starlette", "uvicorn", "prometheus_client"}} & set(sys.modules)))
+heavy = {{"google.protobuf", "psycopg", "httpx2", "starlette", "uvicorn", "prometheus_client"}}
+print(*sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True)
     assert done.stdout == "\n"
