@@ -351,13 +351,15 @@ class SpoolWriter:
 
     def _release_descriptors(self) -> None:
         self._close_quietly(self._segment)
+        # Forgotten before it is closed: the number may be somebody else's file at once, and forks close what is kept.
+        descriptor, self._lock_descriptor = self._lock_descriptor, -1
         with contextlib.suppress(OSError):
-            self._files.close(self._lock_descriptor)
+            self._files.close(descriptor)
 
     def _close_quietly(self, segment: OpenSegment) -> None:
         with segment.sync_lock, contextlib.suppress(OSError):
-            self._files.close(segment.descriptor)
-            segment.descriptor = -1
+            descriptor, segment.descriptor = segment.descriptor, -1
+            self._files.close(descriptor)
 
     def _after_fork_in_child(self) -> None:
         # The lock belongs to the open file, not to the process: a child that kept it would make its dead parent's
