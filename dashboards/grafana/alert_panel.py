@@ -1,0 +1,53 @@
+"""The table of open alerts, the same on every dashboard."""
+
+from __future__ import annotations
+
+from .frame import Wording
+from .palette import BAD, FAIR, LINES
+from .panels import Column, PanelBuilder, rows, sql
+from .sql import SCHEMA, case
+
+__all__ = ["open_alerts"]
+
+
+def open_alerts(words: Wording, flow: str, step: str = "NULL", width: int = 24, height: int = 7) -> PanelBuilder:
+    """Open alerts of a flow and step, given as SQL; NULL for all."""
+    names = [
+        words.text("Since"),
+        words.text("Severity"),
+        words.text("What"),
+        words.text("Flow"),
+        words.text("Step"),
+        words.text("Check"),
+        words.text("Change"),
+        words.text("at least"),
+        words.text("at most"),
+        words.text("Assignee"),
+    ]
+    since, severity, kind, of_flow, of_step, check, effect, low, high, assignee = (f'"{name}"' for name in names)
+    statement = (
+        f"SELECT a.started_at AS {since}, {case('a.severity', words.severities())} AS {severity}, "
+        f"{case('a.kind', words.kinds())} AS {kind}, a.flow AS {of_flow}, a.step AS {of_step}, a.check_name AS {check}, "
+        f"exp(d.effect) - 1 AS {effect}, exp(d.effect_low) - 1 AS {low}, exp(d.effect_high) - 1 AS {high}, "
+        f"coalesce(a.assignee, a.acknowledged_by) AS {assignee} FROM {SCHEMA}.alerts AS a LEFT JOIN LATERAL ("
+        f"SELECT * FROM {SCHEMA}.deviations AS d WHERE d.alert_id = a.alert_id ORDER BY d.detected_at DESC LIMIT 1"
+        f") AS d ON d.effect BETWEEN -14 AND 14 WHERE a.state <> 'resolved' AND (a.flow = {flow} OR {flow} IS NULL) "
+        f"AND (a.step IS NULL OR a.step = {step} OR {step} IS NULL) ORDER BY a.started_at DESC LIMIT 50"
+    )
+    text = words.text(
+        "Alerts that are not over, newest first; the change is that of the deviation last reported, with its 95 % interval. "
+        "Take one that nobody has, and open its flow. Empty is good."
+    )
+    steps = ((None, LINES[0]), (0, FAIR), (0.1, BAD))
+    columns = {
+        names[0]: Column("dateTimeAsLocal", width=170),
+        names[6]: Column("percentunit", 1, steps=steps, cell="background", width=100),
+        names[7]: Column("percentunit", 1, width=100),
+        names[8]: Column("percentunit", 1, width=100),
+    }
+    return rows(
+        words.header(words.text("Open alerts"), text, width, height),
+        sql(statement),
+        columns,
+        words.text("no open alerts"),
+    )
