@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -247,14 +247,25 @@ class Evaluator:
             stored = stored or newest_baseline(connection, NAME, newest)
             if stored is None:
                 return None
-        profile = profile_from_bytes(stored.profile)
+        try:
+            profile = profile_from_bytes(stored.profile)
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("the stored baseline is of another version, learning anew", error=str(error))
+            self._loaded = None
+            return self._load(self._learned_id(), target) if self.learn() else None
+        detector = Detector(profile)
         if state is not None and used == stored.baseline_id:
-            detector = Detector.from_bytes(state.state, profile)
-        else:
-            detector = Detector(profile)
+            try:
+                detector = Detector.from_bytes(state.state, profile)
+            except (ValueError, KeyError) as error:
+                _log.warning("the stored detector is of another version, starting anew", error=str(error))
         through = state.through if state is not None else min(target, stored.history_through)
         cells = CellMap(profile.fleet.cells, profile.traffic)
         return _Loaded(through, stored.baseline_id, stored.history_through, detector, cells)
+
+    def _learned_id(self) -> int | None:
+        with self._store.connection() as connection:
+            return newest_baseline_id(connection, NAME)
 
     def _learn_when_due(self) -> None:
         """Learn anew in the background.
@@ -297,9 +308,13 @@ class Evaluator:
                 if stored is not None and stored.through > start:
                     self._loaded = None  # somebody else judged it: read what they found
                     return
-                deviations = [self._completed(each, end) for each in loaded.detector.advance(start, measured)]
                 lifecycle = self._lifecycle(connection, end)
                 before = dict(lifecycle.alerts)
+                for accepted in _accepted(before.values(), start, end):
+                    since, numbers = self._store.read_rollups(accepted.started_at, end, accepted.scope.flow)
+                    windows = Measurements.from_rollup(since, loaded.cells.cells(numbers)).windows()
+                    loaded.detector.accept(accepted.scope, accepted.kind, list(windows))
+                deviations = [self._completed(each, end) for each in loaded.detector.advance(start, measured)]
                 deviations += self._taken_for_normal(lifecycle, end)
                 transitions = lifecycle.apply(deviations, end)
                 self._finish(connection, lifecycle, before, transitions, end)
@@ -398,6 +413,16 @@ class Evaluator:
             transitions = lifecycle.apply([*wrong, *over], now)
             self._finish(connection, lifecycle, before, transitions, now)
             found.transitions += transitions
+
+
+def _accepted(alerts: Iterable[Alert], start: float, end: float) -> list[Deviation]:
+    """Deviations whose level a person accepted within (start, end]."""
+    return [
+        member.deviation
+        for alert in alerts
+        if alert.accepted_by is not None and alert.resolved_at is not None and start < alert.resolved_at <= end
+        for member in alert.members
+    ]
 
 
 def _alert_of(deviation: Deviation, lifecycle: Lifecycle) -> str | None:

@@ -116,14 +116,6 @@ class Follower:
         """Levels of scopes accepted as the new normal since the profile was learnt, ``[S]`` (log-ratios)."""
         return self._offset[: self._scopes]
 
-    def reported_shift(self, scope: int) -> float:
-        """The shift of location that is reported of a scope and not over, as a log-ratio; 0 for none."""
-        return float(undo_clip(float(self._raised.effect[scope]), float(self._scale[scope])))
-
-    def reported_rate(self, channel: int) -> float:
-        """The change of a failure channel's rate that is reported and not over, as a log-ratio; 0 for none."""
-        return float(self._failing.effect[channel + len(TAILS) * self._scopes])
-
     def begin_anew(self, scopes: Floats, channels: Floats) -> None:
         """Forget reports and evidence about locations and tails of ``scopes`` and about ``channels``; reports nothing.
 
@@ -310,11 +302,12 @@ class Follower:
         """Note a shift, and report it unless it only corrects one that is reported already."""
         raised, state, test = self._raised, self._shift, self._profile.shift
         best, raw, error = excursion_effect(state, test.noise, quantity)
+        clipped = corrected_interval(raw, error)[0]
         if quantity < self._scopes:
             raw = float(undo_clip(raw, self._scale[quantity]))
         effect, low, high = corrected_interval(raw, error)
         was, moment = float(raised.effect[quantity]), float(now[quantity])
-        now_effect = was + effect
+        now_effect = was + clipped  # in the units of residuals
         if was != 0 and (now_effect * was <= 0 or abs(now_effect) < 0.25 * abs(was)):
             events = [self._resolved(quantity, now)] if raised.told[quantity] else []
             self._settle(np.array([quantity]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .baseline import Profile
 from .baseline_budget import TAILS
-from .baseline_location import pulled_in_sum, tail_count
+from .baseline_location import pulled_in_sum, tail_count, undo_clip
 from .detection_calendar import local_time
 from .detection_channels import ChannelMap, shift_inputs_of_window, volume_terms
 from .detection_clock import Clock
@@ -86,29 +86,63 @@ class Detector:
         inputs = self._inputs(window_start, window)
         return [self._deviation(event, window_start) for event in self._follower.step(window_start, inputs)]
 
-    def accept(self, scope: Scope, kind: DeviationKind) -> None:
-        """A person declared what is reported of ``scope`` normal: the present level counts as the old one from now on.
+    def accept(self, scope: Scope, kind: DeviationKind, since: Iterable[tuple[float, Measurements]]) -> None:
+        """A person declared what is reported of ``scope`` normal: the level it has now counts as the usual one.
 
-        For failures it is the rate that :attr:`Scope.check` names, else durations. What is not monitored is ignored.
+        For failures the rate that :attr:`Scope.check` names, else durations. What overlaps with the scope is judged
+        anew from here on. What is not monitored is ignored.
+
+        Args:
+            scope: What the report spoke of.
+            kind: What it said.
+            since: The windows since the change began: how far each cell has moved is taken from them.
         """
         plain = Scope(scope.flow, scope.step, scope.dimensions)
-        fleet, map_ = self.profile.fleet, self._channels
+        fleet, none = self.profile.fleet, np.zeros(0, dtype=np.int64)
         if plain not in fleet.scopes:
             return
         index = fleet.scopes.index(plain)
-        none = np.zeros(0, dtype=np.int64)
-        if kind is not DeviationKind.FAILING:
-            cells = fleet.members[index]
-            self._accepted_level[cells] += self._follower.reported_shift(index)
-            touched = [np.isin(inside, cells).any() for inside in fleet.members]
-            self._follower.begin_anew(np.flatnonzero(touched), none)
+        if kind is DeviationKind.FAILING:
+            for number, channel in enumerate(fleet.channels):
+                if channel.scope == index and channel.check == scope.check:
+                    pairs = self._accept_rate(number, since)
+                    touched = np.unique(self._channels.member_channel[np.isin(self._channels.member_pair, pairs)])
+                    self._follower.begin_anew(none, touched)
             return
-        for number, channel in enumerate(fleet.channels):
-            if channel.scope == index and channel.check == scope.check:
-                pairs = map_.member_pair[map_.member_channel == number]
-                self._accepted_rate[pairs] += self._follower.reported_rate(number)
-                touched = np.unique(map_.member_channel[np.isin(map_.member_pair, pairs)])
-                self._follower.begin_anew(none, touched)
+        cells = fleet.members[index]
+        self._accept_level(cells, since)
+        overlap = np.array([bool(np.isin(inside, cells).any()) for inside in fleet.members])
+        self._follower.begin_anew(np.flatnonzero(overlap), none)
+
+    def _accept_level(self, cells: Floats, since: Iterable[tuple[float, Measurements]]) -> None:
+        """Move the levels of cells to where they have been, as far as that is beyond chance."""
+        size = len(self.profile.fleet.cells)
+        total, count = np.zeros(size), np.zeros(size)
+        for at, window in since:
+            deviation, seen = self._cell_deviations(window, self._levels(at))
+            total += deviation * seen
+            count += seen
+        mean = np.divide(total, count, out=np.zeros(size), where=count > 0)
+        moved = np.array([float(undo_clip(mean[cell], self.profile.scale[cell])) for cell in cells])
+        sure = np.abs(mean[cells]) > 2 * np.sqrt(self.profile.spread[cells] / np.maximum(count[cells], 1e-9))
+        self._accepted_level[cells] += np.where(sure, moved, 0.0)
+
+    def _accept_rate(self, channel: int, since: Iterable[tuple[float, Measurements]]) -> Floats:
+        """Move the rates of a channel's pairs to what they have been, leaning on the channel's; returns the pairs."""
+        map_, profile = self._channels, self.profile
+        pairs = map_.member_pair[map_.member_channel == channel]
+        failed, expected = np.zeros(len(pairs)), np.zeros(len(pairs))
+        for _, window in since:
+            columns = window.failed.shape[1]
+            for place, (cell, column) in enumerate(map_.pairs[pairs]):
+                rows = window.cell == cell
+                if column < columns:
+                    failed[place] += window.failed[rows, column].sum()
+                    usual = profile.pair_rate[pairs[place]] * np.exp(self._accepted_rate[pairs[place]])
+                    expected[place] += window.tried[rows, column].sum() * usual
+        whole = (failed.sum() + 0.5) / (expected.sum() + 0.5)
+        self._accepted_rate[pairs] += np.log((failed + whole) / (expected + 1.0))
+        return np.asarray(pairs)
 
     def baseline_band(self, scope: Scope, at: float) -> Band:
         """The expected level of a scope at a time, and where 95 % of its windows should lie (seconds)."""
@@ -180,12 +214,7 @@ class Detector:
         local = local_time(np.array([at]), self.settings)
         season = profile.season.at(local)[0]
         level = season + self._accepted_level
-        cell = rows.cell
-        pulled = pulled_in_sum(rows, fleet.grid, level[cell], profile.scale[cell])
-        usable = np.isfinite(pulled) & profile.known[cell]
-        count = np.bincount(cell, np.where(usable, rows.count, 0.0), minlength=cells)
-        total = np.bincount(cell, np.where(usable, pulled, 0.0), minlength=cells)
-        deviation = np.divide(total, count * profile.slope, out=np.zeros(cells), where=count > 0)
+        deviation, count = self._cell_deviations(rows, level)
         shift = shift_inputs_of_window(deviation, season, count, profile.spread, fleet, self._member)
         expected = profile.volume.at(local)[0]
         volume, volume_variance = volume_terms(shift.count, expected)
@@ -203,6 +232,15 @@ class Detector:
             expected,
             self._clock.now(at),
         )
+
+    def _cell_deviations(self, rows: Measurements, level: Floats) -> tuple[Floats, Floats]:
+        """How far each cell is from its level (log-ratio, clipped), and from how many observations, ``[C]``."""
+        profile, cells, cell = self.profile, len(self.profile.fleet.cells), rows.cell
+        pulled = pulled_in_sum(rows, profile.fleet.grid, level[cell], profile.scale[cell])
+        usable = np.isfinite(pulled) & profile.known[cell]
+        count = np.bincount(cell, np.where(usable, rows.count, 0.0), minlength=cells)
+        total = np.bincount(cell, np.where(usable, pulled, 0.0), minlength=cells)
+        return np.divide(total, count * profile.slope, out=np.zeros(cells), where=count > 0), count
 
     def _counts(self, rows: Measurements, level: Floats) -> tuple[Floats, Floats, Floats]:
         profile, fleet, map_ = self.profile, self.profile.fleet, self._channels
@@ -226,14 +264,13 @@ class Detector:
         where, column = map_.pairs[:, 0], np.minimum(map_.pairs[:, 1], columns)
         pair_failed, pair_tried = failed[where, column], tried[where, column]
         pair, channel, size = map_.member_pair, map_.member_channel, len(fleet.channels)
+        rate = profile.pair_rate * np.exp(self._accepted_rate)
         return (
             np.concatenate([y, np.bincount(channel, pair_failed[pair], minlength=size)]),
             np.concatenate(
                 [
                     mean,
-                    np.bincount(
-                        channel, (pair_tried * profile.pair_rate * np.exp(self._accepted_rate))[pair], minlength=size
-                    ),
+                    np.bincount(channel, (pair_tried * rate)[pair], minlength=size),
                 ]
             ),
             np.concatenate([total, np.bincount(channel, map_.member_share * pair_tried[pair], minlength=size)]),

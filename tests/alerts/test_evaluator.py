@@ -1,5 +1,6 @@
 """The evaluator on real databases: it finds what was injected, once, however often it is killed."""
 
+import io
 import subprocess
 import sys
 import textwrap
@@ -8,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import psycopg
 import pytest
 
+from cxgauge.alerts.actions import Actions
 from cxgauge.alerts.alert import alert_from_json
 from cxgauge.alerts.announcer import Announcer
 from cxgauge.alerts.evaluation_settings import EvaluationSettings
@@ -322,3 +325,41 @@ def test_a_new_baseline_is_learnt_when_due_and_not_while_an_alert_is_open(bank: 
         evaluator.wait_for_learning()
     assert bank.rows("SELECT state FROM alerts") == [("firing",)]
     assert bank.rows("SELECT count(*) FROM baselines") == [(2,)]
+
+
+@pytest.mark.parametrize("kind", ["slower", "failing"])
+def test_an_accepted_level_is_the_new_normal(bank: Any, kind: str) -> None:
+    evaluator = make_evaluator(bank)
+    evaluator.tick()
+    worse = {"slow": 1.5} if kind == "slower" else {"failing": 0.06}
+    bank.write(20, **worse)
+    evaluator.tick()
+    (alert,) = alerts(bank).values()
+    assert (alert.lead.kind.value, alert.state) == (kind, "firing")
+    announcer = Announcer({}, [LogNotifier(name="log", type="log")], ZoneInfo("Asia/Shanghai"))
+    actions = Actions(bank.store, {}, SETTINGS.lifecycle, announcer, lambda: bank.now + 6)
+    assert actions.accept(alert.id[:5], "wang", "agreed").resolution == "accepted"
+    bank.write(40, **worse)
+    evaluator.tick()
+    assert [row[0] for row in bank.rows("SELECT state FROM alerts")] == ["resolved"]
+    much_worse = {"slow": 2.4} if kind == "slower" else {"failing": 0.3}
+    bank.write(20, **much_worse)
+    evaluator.tick()
+    states = sorted(row[0] for row in bank.rows("SELECT state FROM alerts"))
+    assert states == ["firing", "resolved"]
+    events = [row[0] for row in bank.rows("SELECT message ->> 'event' FROM deliveries ORDER BY delivery_id")]
+    assert events == ["firing", "resolved", "firing"]
+
+
+@pytest.mark.parametrize(("column", "table"), [("profile", "baselines"), ("state", "detector_state")])
+def test_state_of_another_version_is_begun_anew(bank: Any, column: str, table: str) -> None:
+    make_evaluator(bank).tick()
+    bank.write(2)
+    make_evaluator(bank).tick()
+    with bank.store.connection() as connection:
+        archive = io.BytesIO()
+        np.savez(archive, plain=np.frombuffer(b'{"version": 0}', dtype=np.uint8), extra=np.zeros(1, dtype=np.uint8))
+        connection.execute(f"UPDATE {table} SET {column} = %s", [archive.getvalue()])
+    bank.write(5)
+    done = make_evaluator(bank).tick()
+    assert (done.windows, done.through) == (5, bank.now)
