@@ -84,20 +84,17 @@ class AttributeMemo(dict[bytes, int]):
         self.pending: list[tuple[str, str]] = []
         self.effects: list[tuple[str, str]] = [("", "")]
         self._effect_numbers: dict[tuple[str, str], int] = {}
-        self._keys: dict[bytes, tuple[int, int]] = {}  # raw key -> what to do with it, values remembered so far
+        self._values: dict[bytes, int] = {}  # head of attributes that do not matter -> values seen
+        self._ignored: set[bytes] = set()
 
     def __missing__(self, raw: bytes) -> int:
-        # A KeyValue as every encoder writes it: 0x0a, length of the key in one byte, the key.
-        raw_key = raw[2 : 2 + raw[1]] if len(raw) > 2 and raw[0] == 10 and raw[1] < 128 else b""
-        treatment, count = self._keys.get(raw_key, (_UNSEEN, 0)) if raw_key else (_UNSEEN, 0)
-        if treatment == _IGNORED:
-            if count < _VALUES_PER_KEY and len(self) < _ENTRY_LIMIT and len(raw) <= _RAW_BYTES_LIMIT:
-                self._keys[raw_key] = (_IGNORED, count + 1)
-                self[raw] = 0
+        # A KeyValue as every encoder writes it: 0x0a, length of the key in one byte, the key. A longer key, or another
+        # order of fields, is never taken for one of these and always decoded.
+        if len(raw) > 2 and raw[: raw[1] + 2] in self._ignored:
             return 0
-        return self._decode(raw, raw_key)
+        return self._decode(raw)
 
-    def _decode(self, raw: bytes, raw_key: bytes) -> int:
+    def _decode(self, raw: bytes) -> int:
         try:
             key, value = decode_attribute(raw)
         except ValueError:
@@ -106,15 +103,23 @@ class AttributeMemo(dict[bytes, int]):
             if value is not None:
                 self.pending.append((key, value))
             return 0
-        if not self._matters(key):
-            # Merged or reordered fields could hide another key behind this one: only the plain form is trusted.
-            if raw_key == key.encode() and len(self._keys) < _ENTRY_LIMIT:
-                self._keys[raw_key] = (_IGNORED, 0)
-            return 0
-        effect = 0 if value is None else self._effect((key, value[:_TEXT_LIMIT]))
+        effect = 0
+        if self._matters(key):
+            effect = 0 if value is None else self._effect((key, value[:_TEXT_LIMIT]))
+        else:
+            self._count_ignored(raw, key)
         if len(self) < _ENTRY_LIMIT and len(raw) <= _RAW_BYTES_LIMIT:
             self[raw] = effect
         return effect
+
+    def _count_ignored(self, raw: bytes, key: str) -> None:
+        """Values of a key that does not matter are remembered until there are many; then the key is, and no value."""
+        head = raw[: raw[1] + 2]
+        if head[2:] != key.encode("utf-8", "replace") or raw[1] > 127 or len(self._values) >= _ENTRY_LIMIT:
+            return
+        self._values[head] = self._values.get(head, 0) + 1
+        if self._values[head] >= _VALUES_PER_KEY:
+            self._ignored.add(head)
 
     def _effect(self, pair: tuple[str, str]) -> int:
         number = self._effect_numbers.get(pair)
@@ -128,14 +133,12 @@ class AttributeMemo(dict[bytes, int]):
     @property
     def crowded(self) -> bool:
         """Whether it is time to :meth:`renew`."""
-        return len(self.effects) > _EFFECT_LIMIT or len(self) >= _ENTRY_LIMIT or len(self._keys) >= _ENTRY_LIMIT
+        return len(self.effects) > _EFFECT_LIMIT or len(self) >= _ENTRY_LIMIT or len(self._values) >= _ENTRY_LIMIT
 
     def renew(self) -> None:
         """Forget everything. Effects handed out before mean nothing afterwards."""
         self.clear()
-        self._keys.clear()
+        self._values.clear()
+        self._ignored.clear()
         self._effect_numbers.clear()
         del self.effects[1:]
-
-
-_UNSEEN, _IGNORED = 0, 1

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..metrics.observation import ObservationBatch
 from .duplicate_window import DuplicateWindow
 from .otlp_decode import Refusals
@@ -172,7 +174,7 @@ class Intake:
             except Exception as error:
                 self.counters.failed_requests[type(error).__name__] += 1
                 job.future.set_exception(error)
-        batches = [self._without_duplicates(mapped) for _, mapped in done]
+        batches = self._without_duplicates([mapped for _, mapped in done])
         try:
             kept = [piece for batch in batches if batch is not None for piece in _pieces(batch)]
             if self._before_append is not None:
@@ -187,16 +189,28 @@ class Intake:
             self._count(mapped)
             job.future.set_result(mapped)
 
-    def _without_duplicates(self, mapped: Mapped) -> ObservationBatch | None:
-        batch = mapped.batch
-        if batch is None or not len(batch):
-            return None
-        records = batch.records
-        new = self._window.admit(records["trace_id"], records["span_id"])
+    def _without_duplicates(self, group: list[Mapped]) -> list[ObservationBatch | None]:
+        """What is new of each request; the whole group is looked up at once."""
+        filled = [mapped.batch for mapped in group if mapped.batch is not None and len(mapped.batch)]
+        if not filled:
+            return [None] * len(group)
+        new = self._window.admit(
+            np.concatenate([batch.records["trace_id"] for batch in filled]),
+            np.concatenate([batch.records["span_id"] for batch in filled]),
+        )
         if new.all():
-            return batch
-        mapped.duplicates = int(len(new) - new.sum())
-        return ObservationBatch(batch.series, records[new]) if new.any() else None
+            return [mapped.batch for mapped in group]
+        found: list[ObservationBatch | None] = []
+        position = 0
+        for mapped in group:
+            batch = mapped.batch
+            if batch is not None:
+                kept = new[position : position + len(batch)]
+                position += len(batch)
+                mapped.duplicates = int(len(kept) - kept.sum())
+                batch = ObservationBatch(batch.series, batch.records[kept]) if kept.any() else None
+            found.append(batch)
+        return found
 
     def _give_up(
         self, done: list[tuple[_Job, Mapped]], batches: list[ObservationBatch | None], error: Exception
