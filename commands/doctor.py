@@ -17,6 +17,7 @@ import typer
 if TYPE_CHECKING:
     from ..collectors.spool import ResumePoint
     from ..metrics.config import Config
+    from ..metrics.store import Store
     from ..metrics.store_connection import DatabaseSettings
     from ..metrics.store_health import Finding
 
@@ -73,13 +74,16 @@ def _examine(config: Config) -> Iterator[Finding]:
 
     yield _flows(config)
     points: dict[str, ResumePoint] = {}
+    unjudged: Finding | None = None
     try:
         with reach_database(config) as database:
             yield from examine_store(database)
-            points = _committed(database)
+            points, unjudged = _stored(database)
     except (EmbeddedPostgresError, SecretError) as error:
         remedy = "look into the embedded server's log, or set database.dsn to a server of your own"
         yield Finding("database", Health.FAIL, f"cannot be reached: {error}", remedy)
+    if unjudged is not None:
+        yield unjudged
     yield from _spool(config, points)
     yield _disk(config)
     yield _ruler(config)
@@ -101,8 +105,8 @@ def _flows(config: Config) -> Finding:
     return Finding("flows", Health.OK, f"{len(flows)} in {folder}: {', '.join(sorted(flows))}")
 
 
-def _committed(database: DatabaseSettings) -> dict[str, ResumePoint]:
-    """How far each spool source was written; nothing if the store cannot say."""
+def _stored(database: DatabaseSettings) -> tuple[dict[str, ResumePoint], Finding | None]:
+    """How far each spool source was written, and whether steps are judged; nothing if the store cannot say."""
     import psycopg
 
     from ..collectors.spool import ResumePoint
@@ -111,13 +115,33 @@ def _committed(database: DatabaseSettings) -> dict[str, ResumePoint]:
 
     try:
         with Store(StoreSettings(database)) as store:
-            return {
+            points = {
                 one.source.removeprefix(SOURCE_PREFIX): ResumePoint(one.position.segment, one.position.offset)
                 for one in store.progress()
                 if one.source.startswith(SOURCE_PREFIX)
             }
+            return points, _judged(store)
     except psycopg.Error:
-        return {}
+        return {}, None
+
+
+def _judged(store: Store) -> Finding:
+    """Whether slow-downs would be noticed: a young installation has too little history to say what is normal."""
+    from ..alerts.coverage import judged_steps
+    from ..metrics.store_health import Finding, Health
+
+    steps = judged_steps(store)
+    waiting = {f"{flow}.{step}": reason for (flow, step), reason in sorted(steps.items()) if reason}
+    if not steps:
+        remedy = "run cxgauge up and record something, or import past observations: cxgauge import --help"
+        return Finding("judged", Health.WARN, "no step yet: there is no baseline", remedy)
+    if not waiting:
+        return Finding("judged", Health.OK, f"all {len(steps)} steps that have a baseline")
+    name, reason = next(iter(waiting.items()))
+    others = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+    detail = f"not yet, {len(waiting)} of {len(steps)} steps: {name}{others}: {reason}"
+    remedy = "wait, import past observations, or change detection.minimum_history_days"
+    return Finding("judged", Health.WARN, detail, remedy)
 
 
 def _spool(config: Config, points: dict[str, ResumePoint]) -> Iterator[Finding]:

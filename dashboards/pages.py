@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ..alerts.coverage import judged_flows
 from ..metrics.config import Config
 from ..metrics.flow import FlowSpec
 from ..metrics.store import Store
@@ -114,7 +115,11 @@ class Pages:
 
     def _overview(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
         summaries = read_overview(self._store, self._flows(), asked.period)
-        return "overview.html.j2", {"summaries": summaries, "rate_line": rate_line}
+        return "overview.html.j2", {
+            "summaries": summaries,
+            "judged": judged_flows(self._store),
+            "rate_line": rate_line,
+        }
 
     def _flow(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
         flow = self._spec(request)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..alerts.alert import alert_from_json
+from ..alerts.coverage import judged_flows
 from ..alerts.text import alert_text
 from ..alerts.titles import Titles
 from ..metrics.flow import FlowSpec
@@ -23,7 +24,10 @@ _ALERTS_SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class FlowStatus:
-    """One flow: ``state`` is ``alert``, ``missed`` (its objective), ``fine`` or ``no_data``."""
+    """One flow: ``state`` is ``alert``, ``missed`` (its objective), ``fine``, ``learning`` or ``no_data``.
+
+    ``learning`` says that no step of it is judged yet, so that the lack of alerts says nothing.
+    """
 
     flow: str
     title: str
@@ -59,6 +63,7 @@ class Status:
 def read_status(store: Store, flows: Mapping[str, FlowSpec], period: Period, wording: Wording) -> Status:
     """Read the state of every declared flow in ``period``, and the open alerts."""
     summaries = read_overview(store, flows, period)
+    judged = judged_flows(store)
     parameters = {"start": period.end, "end": period.end, "limit": _ALERTS_SHOWN}
     with store.connection() as connection:
         rows = connection.execute(named_query("report.alerts_listed"), parameters).fetchall()
@@ -66,7 +71,7 @@ def read_status(store: Store, flows: Mapping[str, FlowSpec], period: Period, wor
     alerts = [alert for alert in (alert_from_json(row[0]) for row in rows) if alert.is_open]
     return Status(
         period,
-        tuple(_flow(summary, wording) for summary in summaries),
+        tuple(_flow(summary, summary.flow.name in judged, wording) for summary in summaries),
         tuple(
             AlertStatus(
                 alert.id,
@@ -80,13 +85,15 @@ def read_status(store: Store, flows: Mapping[str, FlowSpec], period: Period, wor
     )
 
 
-def _flow(summary: FlowSummary, wording: Wording) -> FlowStatus:
+def _flow(summary: FlowSummary, judged: bool, wording: Wording) -> FlowStatus:
     left = summary.budget.left
     state = "fine" if left is None or left >= 0 else "missed"
     if summary.alerts:
         state = "alert"
     elif not summary.observations:
         state = "no_data"
+    elif state == "fine" and not judged:
+        state = "learning"
     return FlowStatus(
         summary.flow.name,
         summary.flow.title.in_language(wording.language),
@@ -127,6 +134,7 @@ def status_lines(status: Status, wording: Wording) -> list[tuple[str, ...]]:
         "alert": text("alert open"),
         "missed": text("objective missed"),
         "fine": text("no alert"),
+        "learning": text("still learning"),
         "no_data": text("no data"),
     }
     return [

@@ -49,7 +49,8 @@ def test_what_is_missing_fails_with_its_remedy(embedded_dsn: str, tmp_path: Path
     found = findings(result)
     assert found["ruler"]["health"] == "warn"
     assert found["ruler"]["detail"].startswith("does not answer at http://127.0.0.1:1: ")
-    assert {name for name, finding in found.items() if finding["health"] != "ok"} == {"ruler"}
+    assert {name for name, finding in found.items() if finding["health"] != "ok"} == {"ruler", "judged"}
+    assert found["judged"]["detail"] == "no step yet: there is no baseline"
     assert found["flows"]["detail"] == f"1 in {tmp_path / 'flows'}: bill_inquiry"
 
 
