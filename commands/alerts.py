@@ -73,8 +73,9 @@ def list_(
             typer.echo("no open alerts" if not everything else "no alerts")
         for alert in found:
             message = _message(alerting, alert)
-            owner = f"  ({alert.assignee or message.data['alert']['owner']})" if alert.assignee or alert.flow else ""
-            typer.echo(f"{alert.id}  {message.subject}{owner}\n              {message.short}")
+            whose = alert.assignee or message.data["alert"]["owner"]
+            typer.echo(f"{alert.id}  {message.subject}" + (f"  ({whose})" if whose else ""))
+            typer.echo(f"{'':14}{message.short}")
 
 
 @alerts.command()
