@@ -85,8 +85,9 @@ def duration_chart(
     w: Wording,
     *,
     shades: Sequence[tuple[float, float, str]] = (),
+    bands: Sequence[tuple[float, float, float]] = (),
 ) -> Chart:
-    """Median and 95th percentile over time, with the target as a level line."""
+    """Median and 95th percentile over time, with the target as a level line and what is usual as a band."""
     text = w.translator.text
     known = [value for point in points.points for value in (point.p50, point.p95) if value is not None]
     top = max([*known, target_seconds or 0.0], default=1.0)
@@ -99,6 +100,7 @@ def duration_chart(
     rules: tuple[Mark, ...] = ()
     if target_seconds is not None:
         rules = (Mark(y(target_seconds), text("target {duration}", duration=w.seconds(target_seconds))),)
+    area = _area([(x(max(at, start)), x(min(at + 3_600, end)), y(low), y(high)) for at, low, high in bands])
     last = next((p for p in reversed(points.points) if p.p50 is not None), None)
     description = text("Median and 95th percentile over time; no data")
     if last is not None:
@@ -112,6 +114,7 @@ def duration_chart(
         _time_axis(start, end, x, w),
         Axis(tuple(Mark(y(value), w.level(value, top)) for value in _levels(_nice(top)))),
         lines,
+        bands=(Line(area, "usual", text("usual")),) if area else (),
         rules=rules,
         shades=tuple((x(a), max(1.5, round(x(b) - x(a), 2)), label) for a, b, label in shades),
     )
@@ -210,6 +213,13 @@ def _path(points: Sequence[tuple[float, float | None]]) -> str:
         parts.append(f"{'L' if drawing else 'M'}{x:g} {y:g}" + ("h1" if alone else ""))
         drawing = True
     return "".join(parts)
+
+
+def _area(pieces: Sequence[tuple[float, float, float, float]]) -> str:
+    """SVG path around rectangles ``(left, right, low, high)``, each closed."""
+    return "".join(
+        f"M{a:g} {low:g}L{a:g} {high:g}L{b:g} {high:g}L{b:g} {low:g}Z" for a, b, low, high in pieces if b > a
+    )
 
 
 def _nice(value: float) -> float:

@@ -16,7 +16,7 @@ from ..metrics.verdict import Verdict
 from .headline import flow_titles
 from .page_request import PageRequest
 from .page_step import around, step_charts
-from .report_data import Rows
+from .report_data import Rows, read_bands
 from .wording import Wording
 
 __all__ = ["AlertLine", "alert_page", "alerts_page"]
@@ -78,7 +78,9 @@ def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked
     if flow is not None and step is not None:
         dimensions = dict(alert.scope.dimensions)
         rollup, keys = store.read_rollups(period.start, period.end, flow.name, step.name, dimensions=dimensions)
-        charts = step_charts(step, Rows(rollup, None, keys), period, None, asked.wording, asked.now, (alert,))[:2]
+        bands = read_bands(store, flow.name, step.name, period) if not dimensions else ()
+        found = Rows(rollup, None, keys)
+        charts = step_charts(step, found, period, None, asked.wording, asked.now, (alert,), bands)[:2]
         examples = store.worst_examples(
             alert.lead.started_at,
             end,

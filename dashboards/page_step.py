@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ def step_charts(
     w: Wording,
     now: float,
     alerts: tuple[Alert, ...],
+    bands: Sequence[tuple[float, float, float]] = (),
 ) -> list[Chart]:
     """Duration, good answers and distribution; an alert's span is shaded."""
     points = step_points(rows.rollup, period)
@@ -81,7 +82,7 @@ def step_charts(
         if _of(alert, step) and alert.lead.started_at < end
     ]
     charts = [
-        duration_chart(points, start, end, step.timeliness.target_seconds, w, shades=shades),
+        duration_chart(points, start, end, step.timeliness.target_seconds, w, shades=shades, bands=bands),
         rate_chart(points, start, end, step.good_objective, w),
     ]
     distribution = _distribution(rows, compared, w)

@@ -16,7 +16,16 @@ from .figure_types import Comparison, FlowFigures, Period
 from .figures import flow_figures
 from .release_split import RELEASE
 
-__all__ = ["FlowHistory", "Rows", "flow_span", "read_alerts", "read_deviations", "read_figures", "read_rows"]
+__all__ = [
+    "FlowHistory",
+    "Rows",
+    "flow_span",
+    "read_alerts",
+    "read_bands",
+    "read_deviations",
+    "read_figures",
+    "read_rows",
+]
 
 _ALL_ORIGINS = tuple(Origin)
 _LISTED = 500
@@ -65,6 +74,13 @@ def read_rows(
     span = compared.period
     earlier, more = store.read_rollups(span.start, span.end, flow, step, hours=hours, origins=_ALL_ORIGINS)
     return Rows(rollup, earlier, {**keys, **more})
+
+
+def read_bands(store: Store, flow: str, step: str, period: Period) -> list[tuple[float, float, float]]:
+    """Hours of a period with the range that is usual in them: ``(start, low, high)``, seconds; none before learning."""
+    parameters = {"flow": flow, "step": step, "start": period.start, "end": period.end}
+    with store.connection() as connection:
+        return connection.execute(named_query("report.bands"), parameters).fetchall()
 
 
 def read_figures(

@@ -11,7 +11,7 @@ from .charts import Chart
 from .page_step import DimensionRow, dimension_rows, step_charts
 from .rendering import render
 from .report import Report
-from .report_data import read_rows
+from .report_data import read_bands, read_rows
 from .report_view import (
     alert_rows,
     change_rows,
@@ -47,7 +47,14 @@ def _pictures(store: Store, report: Report, name: str) -> StepPictures:
     figures, flow = report.figures, report.flow
     rows = read_rows(store, flow.name, name, figures.period, figures.compared, now=report.generated_at)
     charts = step_charts(
-        flow.step(name), rows, figures.period, figures.compared, report.wording, report.generated_at, report.alerts
+        flow.step(name),
+        rows,
+        figures.period,
+        figures.compared,
+        report.wording,
+        report.generated_at,
+        report.alerts,
+        read_bands(store, flow.name, name, figures.period),
     )
     return StepPictures(name, tuple(charts), tuple(dimension_rows(flow, rows.rollup, rows.keys)))
 

@@ -71,3 +71,8 @@ SELECT document::text FROM alerts WHERE alert_id = %(alert_id)s
 -- name: transitions
 SELECT sequence, kind, extract(epoch FROM at)::float8, actor, note FROM alert_transitions
 WHERE alert_id = %(alert_id)s ORDER BY sequence
+
+-- name: bands
+SELECT extract(epoch FROM hour)::float8, low_seconds, high_seconds FROM baseline_bands
+WHERE flow = %(flow)s AND step = %(step)s AND hour > to_timestamp(%(start)s) - interval '1 hour' AND hour < to_timestamp(%(end)s)
+ORDER BY hour
