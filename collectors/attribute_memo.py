@@ -114,8 +114,10 @@ class AttributeMemo(dict[bytes, int]):
 
     def _count_ignored(self, raw: bytes, key: str) -> None:
         """Values of a key that does not matter are remembered until there are many; then the key is, and no value."""
+        if len(raw) < 3 or raw[1] > 127 or len(self._values) >= _ENTRY_LIMIT:
+            return
         head = raw[: raw[1] + 2]
-        if head[2:] != key.encode("utf-8", "replace") or raw[1] > 127 or len(self._values) >= _ENTRY_LIMIT:
+        if head[2:] != key.encode("utf-8", "replace"):
             return
         self._values[head] = self._values.get(head, 0) + 1
         if self._values[head] >= _VALUES_PER_KEY:

@@ -193,7 +193,7 @@ def test_a_refused_request_is_taken_when_it_is_sent_again(start_receiver: Any, t
     builder = trace()
     builder.span()
     assert receiver.post("/v1/traces", builder.to_bytes()).status == 503
-    receiver.spool._maximum_bytes = 1 << 30
+    receiver.spool._limits._maximum_bytes = 1 << 30
     assert receiver.post("/v1/traces", builder.to_bytes()).status == 200
     assert len(receiver.stored()) == 1
 
