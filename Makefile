@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint format types bench services services-stop services-status clean
+.PHONY: help venv demo test check lint format types reference bench services services-stop services-status clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -32,6 +32,9 @@ format: venv ## let ruff rewrite the sources
 
 types: venv ## mypy, strict; tests, bench and deploy included
 	@$(BIN)/mypy -p cxgauge
+
+reference: venv ## fill the key tables of docs/reference from the models
+	@$(BIN)/python docs/reference/generate.py
 
 bench: venv ## run the benchmarks one after the other; each prints its figures and the machine's facts
 	@set -e; for script in bench/[!_]*.py; do \

@@ -57,7 +57,7 @@ def test_import_report_status(folder: Path) -> None:
 
     state = _run("status", "--from", "2026-03-14", "--format", "json")
     assert state.exit_code == 0, state.output
-    assert json.loads(state.stdout)["flows"][0]["state"] == "fine"
+    assert json.loads(state.stdout)["flows"][0]["state"] == "learning"
 
 
 @pytest.mark.parametrize(
