@@ -264,7 +264,7 @@ class _Block:
         ]
         hour = np.zeros((self.size, len(test_stream)), dtype=np.int64)
         two = np.zeros((self.size, 2, scopes))
-        other: list[Floats] = [two, two.copy(), *(np.zeros((self.size, scopes)) for _ in range(3))]
+        other: list[Floats] = [two, two.copy(), *(np.zeros((self.size, scopes)) for _ in range(4))]
         for start in np.unique(self.first):
             minutes = start + self.begin + np.arange(self.size)
             local = local_time(MONDAY + 60.0 * minutes, profile.settings)

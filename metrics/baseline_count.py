@@ -86,8 +86,7 @@ def calibrate_counts(
     typical, share = typical_windows(np.where(tried > 0, mean, np.nan))
     typical = np.where((tried > 0).any(axis=0), typical, 1e-9)
     information = np.stack([count_information(level, dispersion, ratios) for level in typical])
-    wanted = np.maximum(np.broadcast_to(rate / len(ratios), (len(ratios), channels)), 1e-12)
-    # jumps of ln R overshoot the threshold even where a window carries almost no information
+    wanted = np.maximum(np.broadcast_to(rate / np.sqrt(len(ratios)), (len(ratios), channels)), 1e-12)
     threshold = solve_threshold(information, share, wanted)
     middle = np.median(information, axis=0)
     limit = evidence_limit(threshold, middle, settings)

@@ -57,7 +57,8 @@ def calibrate_shift(
     half = hypotheses // 2
     typical, share = typical_windows(variance)
     information = np.stack([steady_information(noise, level, shifts) for level in typical])
-    rate = np.concatenate([np.broadcast_to(each / half, (half, len(each))) for each in rates])
+    # hypotheses alarm together more often than apart; what the division misses, history corrects
+    rate = np.concatenate([np.broadcast_to(each / np.sqrt(half), (half, len(each))) for each in rates])
     threshold = solve_threshold(information, share, rate)
     middle = np.median(information, axis=0)
     limit = evidence_limit(threshold, middle, settings)

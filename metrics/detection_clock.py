@@ -30,9 +30,10 @@ _CLOCK_TRAFFIC = 1.0  # nats that volume must bring in favour of it
 _CLOCK_STEP = 1.0  # the most one window may say
 _JOB_PRIOR = 8.0
 _JOB_LEAST = 0.03
-_JOB_ZONE_BINS = 48  # a job may move by four hours
+_JOB_EARLIER_BINS, _JOB_LATER_BINS = 30, 48  # a job may move by two and a half hours back, by four on
 _JOB_OVERTIME_SECONDS = 300.0
 _ABSENT_PRIOR = 6.0
+_MISSED_PRIOR = 3.0
 _JOB_REST_SECONDS = (1800.0, 43_200.0)  # after a false start, after a whole run
 
 
@@ -44,21 +45,23 @@ class Alternatives:
         location: Change of level if the clock were an hour ahead, or behind, ``[2, S]``.
         volume: Change of log traffic likewise, ``[2, S]``.
         job: Height of the job that should be running now, or 0.
-        elsewhere: Height of the job that might be running now instead of at its time, or 0.
+        earlier: Height of the job that might be running now instead of later today, or 0.
+        later: Height of the job that might be running now if it did not at its time, or 0.
         duration: Its usual length in windows.
     """
 
     location: Floats
     volume: Floats
     job: Floats
-    elsewhere: Floats
+    earlier: Floats
+    later: Floats
     duration: Floats
 
     @classmethod
     def none(cls, scopes: int) -> Alternatives:
         """No other explanation."""
         zero = np.zeros(scopes)
-        return cls(np.zeros((2, scopes)), np.zeros((2, scopes)), zero, zero, zero)
+        return cls(np.zeros((2, scopes)), np.zeros((2, scopes)), zero, zero, zero, zero)
 
 
 class Clock:
@@ -76,10 +79,13 @@ class Clock:
         running = self._job > 0.5 * strong
         number = running.sum(axis=1)
         height = np.where(running, self._job, 0.0).sum(axis=1) / np.maximum(number, 1)
-        near = running.copy()
-        for lag in range(1, _JOB_ZONE_BINS + 1):
-            near |= np.roll(running, lag, axis=1) | np.roll(running, -lag, axis=1)
-        self._elsewhere = np.where(near & ~running, height[:, None, :], 0.0)
+        earlier, later = np.zeros_like(running), np.zeros_like(running)
+        for lag in range(1, _JOB_EARLIER_BINS + 1):
+            earlier |= np.roll(running, -lag, axis=1)
+        for lag in range(1, _JOB_LATER_BINS + 1):
+            later |= np.roll(running, lag, axis=1)
+        self._earlier = np.where(earlier & ~running, height[:, None, :], 0.0)
+        self._later = np.where(later & ~running, height[:, None, :], 0.0)
         self._duration = number * (86_400 / FINE_BINS) / settings.window_seconds
 
     def at(
@@ -102,7 +108,8 @@ class Clock:
             location,
             traffic,
             self._job[kind, bins][:, scopes],
-            self._elsewhere[kind, bins][:, scopes],
+            self._earlier[kind, bins][:, scopes],
+            self._later[kind, bins][:, scopes],
             self._duration[kind][:, scopes],
         ]
 
@@ -126,12 +133,13 @@ class ClockState:
     over: Floats
     rested: Floats  # windows until a job may be looked for again
     absent: Floats
+    missed: Floats  # windows for which a job that did not run at its time may still come
 
     @classmethod
     def new(cls, scopes: int) -> ClockState:
         """The usual clock, no job."""
         zero = np.zeros(scopes)
-        return cls(np.full((2, scopes), -_CLOCK_PRIOR), np.zeros((2, scopes)), *(zero.copy() for _ in range(6)))
+        return cls(np.full((2, scopes), -_CLOCK_PRIOR), np.zeros((2, scopes)), *(zero.copy() for _ in range(7)))
 
 
 def explain(
@@ -169,7 +177,7 @@ def explain(
     anew = after != before
     # a moved clock moves jobs along
     usual = after == 0
-    jobs = replace(other, job=np.where(usual, other.job, 0.0), elsewhere=np.where(usual, other.elsewhere, 0.0))
+    jobs = replace(other, **{name: np.where(usual, getattr(other, name), 0.0) for name in ("job", "earlier", "later")})
     shift, started = _jobs(state, jobs, r - location, r_variance, window_seconds)
     return location + shift, volume, anew | started
 
@@ -182,7 +190,11 @@ def _gain(residual: Floats, offset: Floats, variance: Floats) -> Floats:
 def _jobs(
     state: ClockState, other: Alternatives, residual: Floats, variance: Floats, window_seconds: float
 ) -> tuple[Floats, Floats]:
-    height = other.elsewhere
+    # once a job has run at its time it is not expected again that day
+    state.missed = np.where(
+        state.absent >= _MISSED_PRIOR, _JOB_LATER_BINS * 300 / window_seconds, np.maximum(state.missed - 1, 0.0)
+    )
+    height = np.maximum(other.earlier, np.where(state.missed > 0, other.later, 0.0))
     state.rested = np.maximum(state.rested - 1, 0.0)
     looking = (height > 0) & (state.running == 0) & (state.rested == 0)
     state.job = np.where(looking, np.maximum(state.job + _gain(residual, height, variance), 0.0), 0.0)

@@ -61,20 +61,17 @@ def failure_information(truth: Truth, rate: np.ndarray, effect: float) -> np.nda
     return rate * (p1 * np.log(p1 / p0) + (1 - p1) * np.log((1 - p1) / (1 - p0)))
 
 
-def cases(rng: np.random.Generator, truth: Truth, repeats: int) -> list[Case]:
+def cases(rng: np.random.Generator, repeats: int) -> list[Case]:
     """The cases of one series; every change at a random time of the first day."""
     out = []
     for _ in range(repeats):
-        for ratio in (1.05, 1.1, 1.2, 1.5):
-            out.append(Case("up", int(rng.integers(300, 1700)), float(np.log(ratio))))
-        for ratio in (1.5, 2.0, 3.0):
-            out.append(Case("fail", int(rng.integers(300, 1700)), float(np.log(ratio))))
+        out += [Case("up", int(rng.integers(300, 1700)), float(np.log(ratio))) for ratio in (1.05, 1.1, 1.2, 1.5)]
+        out += [Case("fail", int(rng.integers(300, 1700)), float(np.log(ratio))) for ratio in (1.5, 2.0, 3.0)]
         out.append(Case("part", int(rng.integers(300, 1700)), float(np.log(1.2)), int(rng.integers(0, 3))))
         out.append(Case("tail", int(rng.integers(300, 1700)), 0.3))
         out.append(Case("ramp", int(rng.integers(300, 1700)), float(np.log(1.2))))
         out.append(Case("up", int(rng.integers(300, 1700)), float(np.log(0.9))))
-        for height in (1.5, 2.0, 3.0):
-            out.append(Case("spike", int(rng.integers(300, 1700)), float(np.log(height))))
+        out += [Case("spike", int(rng.integers(300, 1700)), float(np.log(height))) for height in (1.5, 2.0, 3.0)]
         out.append(Case("drop", int(rng.integers(300, 1700)), float(np.log(0.4))))
         out.append(Case("burst", int(rng.integers(300, 1700))))
         out.append(Case("mix", int(rng.integers(300, 1700))))
@@ -112,7 +109,7 @@ def report(rate: float, options: argparse.Namespace, settings: DetectionSettings
         null = simulate(truth, int(rng.integers(1 << 40)), f"null{seed}@T{seed}", HISTORY, options.null_days * DAY)
         streams.append(null)
         facts[null.name] = (truth, Case(), null.rate)
-        for number, case in enumerate(cases(rng, truth, options.repeats)):
+        for number, case in enumerate(cases(rng, options.repeats)):
             first = HISTORY + DAY * int(rng.integers(0, 7))
             name = f"{case.kind}{number}.{seed}@T{seed}"
             one = simulate(
@@ -188,9 +185,10 @@ def describe(label: str, rows: list) -> None:
             offsets.append(after[0].change_minute - change)
     middle, bound = float(np.median(delays)), float(np.median(limits))
     hour = np.mean(np.array(delays) <= 60)
+    coverage, offset = np.mean(covered or [0]), np.median(np.abs(offsets or [0]))
     print(
-        f"  {label:12s} median {middle:7.1f}  limit {bound:6.1f}  ratio {middle / bound:5.2f}  within an hour {hour:4.0%}  "
-        f"covered {np.mean(covered) if covered else 0:4.0%}  start off {np.median(np.abs(offsets)) if offsets else 0:4.0f}  early {early}  {dict(kinds)}"
+        f"  {label:12s} median {middle:7.1f}  limit {bound:6.1f}  ratio {middle / bound:5.2f}  in an hour {hour:4.0%}  "
+        f"covered {coverage:4.0%}  start off {offset:4.0f}  early {early}  {dict(kinds)}"
     )
 
 
