@@ -26,6 +26,7 @@ __all__ = [
     "Alert",
     "AlertState",
     "Member",
+    "NearbyEvent",
     "Resolution",
     "Severity",
     "Silence",
@@ -108,6 +109,15 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class NearbyEvent:
+    """Something that happened close to the beginning of an alert, such as a release: coincidence until shown otherwise."""
+
+    at: float
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """One cause, seen in one or more scopes; ``members[0]`` leads and gives the alert its text.
 
@@ -134,6 +144,7 @@ class Alert:
     reminded_at: float | None = None
     attribution: Attribution | None = None
     impact: Impact | None = None
+    nearby: tuple[NearbyEvent, ...] = ()
     first_severity: Severity | None = None  # when it opened: a label elsewhere, which must not change
 
     @property

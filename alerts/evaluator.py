@@ -45,7 +45,7 @@ from .chart import Trend
 from .evaluation_settings import EvaluationSettings
 from .grouping import DOMINANT_VERDICT
 from .health import evaluation_health, source_health
-from .investigation import dominant_verdict, investigate, trend_of
+from .investigation import dominant_verdict, investigate, nearby_of, trend_of
 from .learning import learn_from_store
 from .lifecycle import REBASED, Lifecycle
 from .records import load_lifecycle, save_lifecycle
@@ -350,7 +350,7 @@ class Evaluator:
                 attribution, impact = investigate(self._store, self._flows, alert, now)
                 if alert.attribution is not None and not alert.is_open:
                     attribution = alert.attribution  # what came after the end would only dilute it
-                lifecycle.attach(alert.id, attribution, impact)
+                lifecycle.attach(alert.id, attribution, impact, nearby_of(self._store, alert))
                 if self._announcer.draws:
                     trends[alert.id] = trend_of(self._store, alert, now)
         outgoing = self._announcer.compose(transitions, lifecycle, now, trends)

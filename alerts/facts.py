@@ -43,6 +43,8 @@ class Facts:
         also = self._also(alert)
         if also:
             yield Fact(text("Same cause"), also)
+        if alert.nearby:
+            yield Fact(text("Nearby events"), self._nearby(alert))
         evidence = self._evidence(lead)
         if evidence:
             yield Fact(text("Evidence"), evidence)
@@ -165,6 +167,18 @@ class Facts:
         ]
         if len(others) > _ALSO_LISTED:
             listed.append(text("and {count} more", count=len(others) - _ALSO_LISTED))
+        return text("; ").join(listed)
+
+    def _nearby(self, alert: Alert) -> str:
+        """What happened close to the beginning, with the lag."""
+        text = self.say.translator.text
+        listed = []
+        for event in alert.nearby:
+            minutes = f"{abs(event.at - alert.lead.started_at) / 60:.0f}"
+            if event.at <= alert.lead.started_at:
+                listed.append(text("{title}, {minutes} min before", title=event.title, minutes=minutes))
+            else:
+                listed.append(text("{title}, {minutes} min after", title=event.title, minutes=minutes))
         return text("; ").join(listed)
 
     def _evidence(self, lead: Deviation) -> str:

@@ -19,17 +19,18 @@ from ..metrics.flow import FlowSpec
 from ..metrics.observation import SeriesKey
 from ..metrics.rollup import Rollup
 from ..metrics.store import Store
-from ..metrics.store_alerts import completions
+from ..metrics.store_alerts import completions, nearby_events
 from ..metrics.verdict import Verdict
-from .alert import RULER, Alert
+from .alert import RULER, Alert, NearbyEvent
 from .attribution import Attribution, CellCounts, attribute_failures, attribute_latency
 from .chart import Trend
 from .impact import Estimate, Impact, completions_lost
 
-__all__ = ["attribution_of", "dominant_verdict", "impact_of", "investigate", "trend_of"]
+__all__ = ["attribution_of", "dominant_verdict", "impact_of", "investigate", "nearby_of", "trend_of"]
 
 _BEFORE_SECONDS = 6 * 3600.0
 _AFTER_LIMIT_SECONDS = 6 * 3600.0
+_HOUR_SECONDS = 3600.0
 _TREND_SECONDS = 3 * 3600.0
 _COMPLETION_SECONDS = 300.0  # instances that began later may still be under way
 _BAD = tuple(verdict for verdict in Verdict if verdict >= Verdict.STALE)
@@ -48,6 +49,17 @@ def investigate(
     except (psycopg.Error, ValueError, ArithmeticError) as error:
         _log.error("an alert goes without attribution", alert=alert.id, error=f"{type(error).__name__}: {error}")
         return None, None
+
+
+def nearby_of(store: Store, alert: Alert) -> tuple[NearbyEvent, ...]:
+    """Events from an hour before the change to ten minutes after it, nearest first; none when they cannot be read."""
+    try:
+        with store.connection() as connection:
+            found = nearby_events(connection, alert.flow, alert.lead.started_at, _HOUR_SECONDS, _HOUR_SECONDS / 6)
+    except psycopg.Error as error:
+        _log.error("an alert goes without nearby events", alert=alert.id, error=type(error).__name__)
+        return ()
+    return tuple(NearbyEvent(*each) for each in found)
 
 
 def trend_of(store: Store, alert: Alert, now: float) -> Trend | None:

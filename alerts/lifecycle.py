@@ -23,6 +23,7 @@ from .alert import (
     Alert,
     AlertState,
     Member,
+    NearbyEvent,
     Resolution,
     Severity,
     Silence,
@@ -143,9 +144,15 @@ class Lifecycle:
         self._resolve(alert, Resolution.ACCEPTED, now)
         return self._transitions
 
-    def attach(self, id_: str, attribution: Attribution | None, impact: Impact | None) -> None:
-        """Add what was found out about who is hit; no transition of its own."""
-        self._alerts[id_] = replace(self._alerts[id_], attribution=attribution, impact=impact)
+    def attach(
+        self,
+        id_: str,
+        attribution: Attribution | None,
+        impact: Impact | None,
+        nearby: tuple[NearbyEvent, ...] = (),
+    ) -> None:
+        """Add what was found out about who is hit and what happened nearby; no transition of its own."""
+        self._alerts[id_] = replace(self._alerts[id_], attribution=attribution, impact=impact, nearby=nearby)
 
     def mark_told(self, id_: str) -> None:
         """Note that a message about the alert was handed to the notifiers."""

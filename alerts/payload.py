@@ -104,6 +104,14 @@ class MemberPayload(_Payload):
     recovered_at: str | None
 
 
+class NearbyPayload(_Payload):
+    """An event close to the beginning; coincidence until shown otherwise."""
+
+    at: str
+    kind: str
+    title: str
+
+
 class AlertPayload(_Payload):
     """One alert as of one moment."""
 
@@ -128,6 +136,7 @@ class AlertPayload(_Payload):
     evidence: dict[str, float]
     attribution: AttributionPayload | None
     impact: ImpactPayload | None
+    nearby: list[NearbyPayload]
     same_cause: list[MemberPayload]
 
 
@@ -156,6 +165,7 @@ def alert_payload(alert: Alert, titles: Titles, figures: Figures) -> AlertPayloa
         evidence=lead.evidence,
         attribution=_attribution(alert.attribution),
         impact=_impact(alert),
+        nearby=[NearbyPayload(at=iso(event.at), kind=event.kind, title=event.title) for event in alert.nearby],
         same_cause=[
             MemberPayload(
                 kind=member.deviation.kind,

@@ -280,10 +280,14 @@ CREATE TABLE events (
     step       text,
     title      text NOT NULL,
     details    jsonb NOT NULL DEFAULT '{}',
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    version    text,
+    identity   text
 );
 COMMENT ON TABLE events IS 'Deployments, configuration changes, maintenance: what may coincide with a deviation.';
+COMMENT ON COLUMN events.identity IS 'Chosen by the sender, unique in its flow: sending it again changes the event.';
 CREATE INDEX events_at ON events (at);
+CREATE UNIQUE INDEX events_identity ON events (coalesce(flow, ''), identity);
 
 CREATE TABLE audit (
     audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

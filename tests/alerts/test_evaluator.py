@@ -76,6 +76,12 @@ def test_what_was_injected_is_found_told_and_ended(any_bank: Any) -> None:
     evaluator = make_evaluator(bank)
     first = evaluator.tick()
     assert (first.learned, first.windows, first.through) == (True, 0, bank.now)
+    with bank.store.connection() as connection:
+        for minutes, flow, title in ((-3, None, "app 8.2.0"), (-90, None, "too early"), (0, "transfer", "elsewhere")):
+            connection.execute(
+                "INSERT INTO events (at, kind, flow, title) VALUES (to_timestamp(%s), 'deployment', %s, %s)",
+                [bank.now + 60 * (QUIET + minutes), flow, title],
+            )
     story(bank)
     done = evaluator.tick()
     assert (done.windows, done.through, done.lag_seconds) == (QUIET + BAD + AFTER, bank.now, 6.0)
@@ -87,6 +93,7 @@ def test_what_was_injected_is_found_told_and_ended(any_bank: Any) -> None:
     assert abs(slower.lead.started_at - began) <= 180
     assert slower.resolution == "recovered"
     assert ("app_version", "8.2.0") in slower.attribution.contributions[0].dimensions
+    assert [event.title for event in slower.nearby] == ["app 8.2.0"]
     failing = found["failing", "details", "details_present"]
     assert failing.attribution.concentration == "everyone"
     assert 0 < failing.impact.customers <= failing.impact.customers_seen

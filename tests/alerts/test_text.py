@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cxgauge.alerts.alert import Alert, AlertState, Resolution
+from cxgauge.alerts.alert import Alert, AlertState, NearbyEvent, Resolution
 from cxgauge.alerts.attribution import Attribution, Concentration
 from cxgauge.alerts.figures import Figures
 from cxgauge.alerts.impact import Impact
@@ -99,8 +99,15 @@ def test_what_an_accepted_alert_says(
 def full(deviation: MakeDeviation, fired: Fire, attribution: Attribution, impact: Impact) -> Alert:
     others = [deviation(step="details", dimensions=[("region", f"r{index}")]) for index in range(8)]
     alert = fired(deviation(), *others)
+    nearby = (NearbyEvent(NOW - 360, "deployment", "app 8.2.0"), NearbyEvent(NOW - 60, "configuration", "pool size 40"))
     return replace(
-        alert, attribution=attribution, impact=impact, assignee="li", acknowledged_by="wang", acknowledged_at=NOW + 60
+        alert,
+        nearby=nearby,
+        attribution=attribution,
+        impact=impact,
+        assignee="li",
+        acknowledged_by="wang",
+        acknowledged_at=NOW + 60,
     )
 
 
