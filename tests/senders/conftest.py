@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "senders"
 CACHE = Path(os.environ.get("CXGAUGE_SERVICES_DIR", ROOT / ".services")).resolve() / "senders"
 INSTALL_SECONDS = 280
+TELEMETRYGEN = "v0.161.0"
 
 
 def _needs(*programs: str) -> None:
@@ -31,17 +32,23 @@ def _needs(*programs: str) -> None:
 
 
 def _installed(name: str, files: list[Path], done: str, command: list[str], registry: str) -> Path:
-    """A directory with the sender's files and its dependencies; made again when the files change."""
+    """A directory with the sender's files and its dependencies; made again when files or command change."""
     directory = CACHE / name
     stamp = directory / ".stamp"
-    wanted = "".join(file.read_text(encoding="utf-8") for file in files)
+    wanted = " ".join([*command, *(file.read_text(encoding="utf-8") for file in files)])
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted or not (directory / done).exists():
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         for file in files:
             shutil.copy(file, directory)
         result = subprocess.run(
-            command, cwd=directory, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
+            command,
+            cwd=directory,
+            env={**os.environ, "GOBIN": str(directory)},
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
+            check=False,
         )
         if result.returncode or not (directory / done).exists():
             pytest.skip(f"{registry} cannot be reached: {(result.stderr or result.stdout)[-300:]}")
@@ -67,6 +74,15 @@ def java() -> Path:
     files = [folder / "pom.xml", folder / "src" / "main" / "java" / "Bill.java"]
     command = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"]
     return _installed("java", files, "lib", command, "the Maven repository")
+
+
+@pytest.fixture(scope="session")
+def telemetrygen() -> Path:
+    """The OpenTelemetry Collector project's load generator, built from source."""
+    _needs("go")
+    module = "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen"
+    command = ["go", "install", f"{module}@{TELEMETRYGEN}"]
+    return _installed("telemetrygen", [], "telemetrygen", command, "the Go module proxy") / "telemetrygen"
 
 
 class Receiving:
@@ -100,7 +116,7 @@ def receiving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recei
     """A receiver on loopback, with a customer key."""
     monkeypatch.setenv("CXGAUGE_CUSTOMER_KEYS", "1:" + "5a" * 32)
     flow = template_spec("bill_inquiry")
-    config = Config.parse("receiver: {port: 0}\nspool: {minimum_free_bytes: 1}", directory=tmp_path)
+    config = Config.parse("receiver: {port: 0, grpc_port: 0}\nspool: {minimum_free_bytes: 1}", directory=tmp_path)
     with ReceiverServer(config, {flow.name: flow}, time.time) as server:
         yield Receiving(server)
 

@@ -44,3 +44,19 @@ def test_java(receiving: Any, java: Path) -> None:
     output = receiving.run(["java", "-cp", "lib/*", "Bill.java", str(COUNT)], java)
     assert output == "1000 spans sent as proto"
     assert_all_arrived(receiving)
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_telemetrygen(receiving: Any, telemetrygen: Path, transport: str) -> None:
+    """Its traces have a client and a server span each; the server spans are the step."""
+    server = receiving.server
+    address = server.url.removeprefix("http://") if transport == "http" else f"127.0.0.1:{server.grpc_port}"
+    command = [str(telemetrygen), "traces", "--otlp-insecure", f"--otlp-endpoint={address}", "--traces=100", "--rate=0"]
+    command += ["--otlp-http"] if transport == "http" else []
+    command += ["--service=bill-service", '--telemetry-attributes=http.route="/v1/bills/{bill_id}/total"']
+    receiving.run(command, EXAMPLES)
+    rows = receiving.rows(100)
+    assert Counter((series.step, Verdict(row["verdict"]).label) for series, row in rows) == {
+        ("bill_total", "good"): 100
+    }
+    assert server.receiver.counters.ignored == 100
