@@ -110,7 +110,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class NearbyEvent:
-    """Something that happened close to the beginning of an alert, such as a release: coincidence until shown otherwise."""
+    """What happened close to the beginning of an alert, such as a release: coincidence until shown otherwise."""
 
     at: float
     kind: str
