@@ -134,8 +134,8 @@ class Resamples:
 
     Blocks of time are resampled as wholes (Künsch 1989, doi:10.1214/aos/1176347265), so that noise common to the
     customers of a minute widens the interval. Equal places of both periods are drawn together, which takes the time
-    of day out of it. Blocks are also joined into longer ones while eight remain, and the widest standard error
-    counts: wander from day to day is not averaged away.
+    of day out of it. Blocks are also joined into longer ones, up to where eight remain, and the widest standard
+    error counts: wander from day to day is not averaged away.
 
     Attributes:
         before: ``(1, columns)`` counts of the compared period.
@@ -151,14 +151,13 @@ class Resamples:
     def of(cls, before: NDArray[np.number], after: NDArray[np.number]) -> Resamples:
         """Resample ``(blocks, columns)`` counts in order of time; pairs them when there are as many in both."""
         levels = []
-        joined = 1
-        while min(before.shape[0], after.shape[0]) // joined >= _FEWEST_BLOCKS:
+        most = min(before.shape[0], after.shape[0]) // _FEWEST_BLOCKS
+        for joined in sorted({1, round(sqrt(most)), most} if most else ()):
             left, right = _joined(before, joined), _joined(after, joined)
             random = np.random.default_rng(_SEED)
             weights = _weights(random, left.shape[0])
             other = weights if left.shape[0] == right.shape[0] else _weights(random, right.shape[0])
             levels.append((min(left.shape[0], right.shape[0]), weights @ left, other @ right))
-            joined *= 2
         return cls(_total(before), _total(after), tuple(levels))
 
     def change(

@@ -68,28 +68,40 @@ def read_overview(store: Store, flows: Mapping[str, FlowSpec], period: Period) -
         rows = connection.execute(query, parameters).fetchall()
         open_alerts = connection.execute(named_query("report.open_alerts")).fetchall()
     keys = store.series()
-    by_flow: dict[str, list[_Row]] = {}
-    for series, start, good, every, simulated, last in rows:
-        key = keys[series]
-        by_flow.setdefault(key.flow, []).append(_Row(key.step, start, good, every, simulated, last))
+    steps: dict[str, list[_StepSum]] = {}
+    points: dict[str, dict[int, tuple[int, int]]] = {}
+    for series, flow, start, good, every, simulated, last in rows:
+        if series is None:
+            points.setdefault(flow, {})[int(start)] = (good, every)
+        else:
+            steps.setdefault(flow, []).append(_StepSum(keys[series].step, good, every, simulated, last))
     alerts: dict[str, list[str]] = {}
     for flow, identity in open_alerts:
         alerts.setdefault(flow, []).append(identity)
-    found = [_summary(flow, by_flow.get(name, []), alerts.get(name, []), period, span) for name, flow in flows.items()]
+    starts = range(int(period.start // span * span), int(period.end), span)
+    found = [
+        _summary(flow, steps.get(name, []), points.get(name, {}), starts, alerts.get(name, []))
+        for name, flow in flows.items()
+    ]
     return sorted(found, key=_urgency)
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _StepSum:
     step: str
-    start: float
     good: int
     every: int
     simulated: int
     last: float
 
 
-def _summary(flow: FlowSpec, rows: Sequence[_Row], alerts: Sequence[str], period: Period, span: int) -> FlowSummary:
+def _summary(
+    flow: FlowSpec,
+    rows: Sequence[_StepSum],
+    points: Mapping[int, tuple[int, int]],
+    starts: range,
+    alerts: Sequence[str],
+) -> FlowSummary:
     steps = []
     for step in flow.steps:
         mine = [row for row in rows if row.step == step.name]
@@ -100,12 +112,6 @@ def _summary(flow: FlowSpec, rows: Sequence[_Row], alerts: Sequence[str], period
     good, every = sum(row.good for row in rows), sum(row.every for row in rows)
     allowed = sum(step.budget.allowed for step in steps)
     objective = 1 - allowed / every if every else min(step.good_objective for step in flow.steps)
-    first = int(period.start // span * span)
-    points = {start: [0, 0] for start in range(first, int(period.end), span)}
-    for row in rows:
-        point = points.setdefault(int(row.start), [0, 0])
-        point[0] += row.good
-        point[1] += row.every
     return FlowSummary(
         flow=flow,
         observations=every,
@@ -114,7 +120,7 @@ def _summary(flow: FlowSpec, rows: Sequence[_Row], alerts: Sequence[str], period
         good_rate=rate_estimate(good, every),
         budget=Budget(objective, allowed, every - good, 1 - (every - good) / allowed if allowed > 0 else None),
         steps=tuple(steps),
-        points=tuple((good, every) for _, (good, every) in sorted(points.items())),
+        points=tuple(points.get(start, (0, 0)) for start in starts),
         alerts=tuple(alerts),
         last_at=max((row.last for row in rows), default=None),
     )

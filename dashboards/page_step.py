@@ -59,7 +59,8 @@ def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) 
 
 
 def _of(alert: Alert, step: StepSpec) -> bool:
-    return any(member.deviation.scope.step in (None, step.name) for member in alert.members)
+    """Whether an alert is about this step, or about the flow as a whole."""
+    return alert.scope.step is None or any(member.deviation.scope.step == step.name for member in alert.members)
 
 
 def step_charts(

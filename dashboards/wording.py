@@ -89,7 +89,9 @@ class Wording:
         """The interval of a rate in per cent, without the sign: ``99.28–99.34``; empty without one."""
         if estimate.value is None or estimate.low is None or estimate.high is None:
             return ""
-        decimals = _rate_decimals(estimate.value)
+        width = (estimate.high - estimate.low) * 100
+        needed = 0 if width <= 0 else min(4, max(0, -floor(log10(width))))
+        decimals = max(_rate_decimals(estimate.value), needed)
         return f"{estimate.low * 100:.{decimals}f}{self._range}{estimate.high * 100:.{decimals}f}"
 
     def plain_percent(self, ratio: float) -> str:

@@ -26,34 +26,41 @@ SELECT
     ))::float8
 
 -- name: overview_windows
+-- Two kinds of rows: sums by series (start is null), and sums by flow and span of time (series_id is null).
 SELECT
-    series_id, (floor(extract(epoch FROM window_start) / %(span)s) * %(span)s)::float8 AS start, sum(good)::int8,
-    sum(good + slow + stale + incomplete + wrong + abandoned + timeout + error)::int8,
-    sum((good + slow + stale + incomplete + wrong + abandoned + timeout + error) * (origin = 2)::int)::int8,
-    extract(epoch FROM max(window_start + window_seconds * interval '1 second'))::float8
-FROM window_rollups
-WHERE window_start >= to_timestamp(%(start)s) AND window_start < to_timestamp(%(end)s) AND origin <> 1
-GROUP BY series_id, start
+    series_id, flow, extract(epoch FROM start)::float8, sum(good)::int8, sum(every)::int8, sum(CASE WHEN origin = 2 THEN every ELSE 0 END)::int8,
+    extract(epoch FROM max(ended_at))::float8
+FROM (
+    SELECT
+        r.series_id, s.flow, date_bin(%(span)s * interval '1 second', r.window_start, to_timestamp(0)) AS start, r.good,
+        r.good + r.slow + r.stale + r.incomplete + r.wrong + r.abandoned + r.timeout + r.error AS every, r.origin,
+        r.window_start + r.window_seconds * interval '1 second' AS ended_at
+    FROM window_rollups AS r JOIN series AS s USING (series_id)
+    WHERE r.window_start >= to_timestamp(%(start)s) AND r.window_start < to_timestamp(%(end)s) AND r.origin <> 1
+) AS rows
+GROUP BY GROUPING SETS ((series_id, flow), (flow, start))
 
 -- name: overview_hours
 SELECT
-    series_id, (floor(extract(epoch FROM window_start) / %(span)s) * %(span)s)::float8 AS start, sum(good)::int8,
-    sum(good + slow + stale + incomplete + wrong + abandoned + timeout + error)::int8,
-    sum((good + slow + stale + incomplete + wrong + abandoned + timeout + error) * (origin = 2)::int)::int8,
-    extract(epoch FROM max(last_at))::float8
+    series_id, flow, extract(epoch FROM start)::float8, sum(good)::int8, sum(every)::int8, sum(CASE WHEN origin = 2 THEN every ELSE 0 END)::int8,
+    extract(epoch FROM max(ended_at))::float8
 FROM (
-    SELECT series_id, window_start, origin, good, slow, stale, incomplete, wrong, abandoned, timeout, error,
-        window_start + interval '1 hour' AS last_at
-    FROM hour_rollups
-    WHERE window_start >= to_timestamp(%(start)s) AND window_start < to_timestamp(%(end)s) AND origin <> 1
+    SELECT
+        r.series_id, s.flow, date_bin(%(span)s * interval '1 second', r.window_start, to_timestamp(0)) AS start, r.good,
+        r.good + r.slow + r.stale + r.incomplete + r.wrong + r.abandoned + r.timeout + r.error AS every, r.origin,
+        r.window_start + interval '1 hour' AS ended_at
+    FROM hour_rollups AS r JOIN series AS s USING (series_id)
+    WHERE r.window_start >= to_timestamp(%(start)s) AND r.window_start < to_timestamp(%(end)s) AND r.origin <> 1
     UNION ALL
-    SELECT series_id, window_start, origin, good, slow, stale, incomplete, wrong, abandoned, timeout, error,
-        window_start + window_seconds * interval '1 second'
-    FROM window_rollups
-    WHERE window_start >= to_timestamp(%(start)s) AND window_start < to_timestamp(%(end)s) AND origin <> 1
-        AND NOT rolled
+    SELECT
+        r.series_id, s.flow, date_bin(%(span)s * interval '1 second', r.window_start, to_timestamp(0)), r.good,
+        r.good + r.slow + r.stale + r.incomplete + r.wrong + r.abandoned + r.timeout + r.error, r.origin,
+        r.window_start + r.window_seconds * interval '1 second'
+    FROM window_rollups AS r JOIN series AS s USING (series_id)
+    WHERE r.window_start >= to_timestamp(%(start)s) AND r.window_start < to_timestamp(%(end)s) AND r.origin <> 1
+        AND NOT r.rolled
 ) AS rows
-GROUP BY series_id, start
+GROUP BY GROUPING SETS ((series_id, flow), (flow, start))
 
 -- name: open_alerts
 SELECT flow, alert_id FROM alerts WHERE state = 'firing'

@@ -45,6 +45,11 @@ def test_percentages_show_two_figures_of_what_is_rarer(ratio: float, expected: s
     assert CHINESE.percent(ratio) == expected.replace(" %", "%")
 
 
+def test_interval_of_a_rate_is_not_rounded_away() -> None:
+    assert ENGLISH.rate(Estimate(0.0, 0.0, 0.0000468, 82_000)) == "0.00 % (0.000–0.005)"
+    assert ENGLISH.rate(Estimate(0.9931, 0.9928, 0.9934, 500_000)) == "99.31 % (99.28–99.34)"
+
+
 def test_changes_of_durations_are_relative() -> None:
     assert ENGLISH.levels(SLOWER) == "1.00 → 1.19 s"
     assert ENGLISH.change(SLOWER) == "+19.0 % (+18.1 to +19.9)"

@@ -1,0 +1,129 @@
+"""How long the pages take: the overview of 50 flows × 6 steps over 7 days, and the report of one of them.
+
+Ten million observations as they lie a week later: rolled up by the hour. Prints milliseconds, medians of ten, beside
+the time the database alone takes for the overview's query.
+
+Run:  python bench/pages.py            (starts an embedded PostgreSQL in a temporary folder)
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from cxgauge.dashboards.figure_types import Period
+from cxgauge.dashboards.overview import read_overview
+from cxgauge.dashboards.periods import compared_period
+from cxgauge.dashboards.report import build_report
+from cxgauge.dashboards.wording import Wording
+from cxgauge.metrics.embedded import EmbeddedPostgres
+from cxgauge.metrics.flow import FlowSpec, parse_flow
+from cxgauge.metrics.named_queries import named_query
+from cxgauge.metrics.observation import SeriesKey
+from cxgauge.metrics.rollup import roll_up_columns
+from cxgauge.metrics.store import Store
+from cxgauge.metrics.store_rows import rollup_rows
+
+FLOWS, STEPS, OBSERVATIONS = 50, 6, 10_000_000
+DAYS, NOW = 14, 1_773_417_600
+ROUNDS = 10
+
+
+def _flow(number: int) -> FlowSpec:
+    steps = "\n".join(
+        f"  - {{name: step_{step}, title: {{en: Step {step}, zh: 步骤{step}}}, timeliness: {{target: 2s}}}}"
+        for step in range(STEPS)
+    )
+    return parse_flow(
+        f"name: flow_{number}\ntitle: {{en: Flow {number}, zh: 旅程{number}}}\nowner: me\nsteps:\n{steps}\n"
+    )
+
+
+def _fill(store: Store, flows: dict[str, FlowSpec]) -> int:
+    """Hours of two weeks; twice the observations of one week."""
+    keys = tuple(SeriesKey(name, step.name) for name, flow in flows.items() for step in flow.steps)
+    ids = store._catalog.resolve(keys).ids
+    random = np.random.default_rng(1)
+    written = 0
+    for day in range(DAYS):
+        size = OBSERVATIONS // 7
+        durations = np.exp(random.normal(0, 0.4, size))
+        at = (NOW - (DAYS - day) * 86_400 + random.random(size) * 86_400) * 1e6
+        rollup = roll_up_columns(
+            at.astype(np.int64),
+            duration_seconds=durations,
+            series=ids[random.integers(0, len(ids), size)],
+            verdict=np.where(durations > 2, 1, 0),
+            checks=np.zeros(size, dtype=np.int64),
+            origin=np.zeros(size, dtype=np.int64),
+            window_seconds=3_600,
+        )
+        query = named_query("write.copy_hour_rollups")
+        with store.connection() as connection, connection.cursor() as cursor, cursor.copy(query) as copy:
+            copy.write(rollup_rows([rollup], rolled=None))
+        written += len(rollup)
+    with store.connection() as connection:
+        connection.execute("ANALYZE")
+    return written
+
+
+def _milliseconds(action: Callable[[], object]) -> float:
+    action()
+    times = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        action()
+        times.append((time.perf_counter() - begun) * 1e3)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Fill a database and print the table."""
+    flows = {flow.name: flow for flow in map(_flow, range(FLOWS))}
+    with tempfile.TemporaryDirectory(prefix="cxgauge-bench-") as folder:
+        Path(folder).chmod(0o755)
+        server = EmbeddedPostgres(Path(folder, "postgres"))
+        try:
+            with Store.open(server.start()) as store:
+                store.migrate()
+                rows = _fill(store, flows)
+                _measure(store, flows, rows)
+        finally:
+            server.remove()
+
+
+def _measure(store: Store, flows: dict[str, FlowSpec], rows: int) -> None:
+    period = Period(float(NOW - 7 * 86_400), float(NOW))
+    wording = Wording("en", ZoneInfo("UTC"))
+    compared = compared_period(period, "previous", wording.zone)
+    parameters = {"start": period.start, "end": period.end, "span": 7_200}
+
+    def query() -> None:
+        with store.connection() as connection:
+            connection.execute(named_query("report.overview_hours"), parameters).fetchall()
+
+    flow = flows["flow_0"]
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"{FLOWS} flows × {STEPS} steps, {OBSERVATIONS:,} observations a week, {rows:,} hourly rows in two weeks")
+    print(f"overview of 7 days, its query alone  {_milliseconds(query):8.1f} ms")
+    print(f"overview of 7 days                   {_milliseconds(lambda: read_overview(store, flows, period)):8.1f} ms")
+    print(
+        "flow report, 7 days                  "
+        f"{_milliseconds(lambda: build_report(store, flow, period, None, wording, now=period.end)):8.1f} ms"
+    )
+    print(
+        "flow report, 7 days against 7        "
+        f"{_milliseconds(lambda: build_report(store, flow, period, compared, wording, now=period.end)):8.1f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()
