@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import sqlite3
 import threading
 from collections import Counter
@@ -199,6 +200,7 @@ class AcrossJudge:
         self.unknown: Counter[tuple[str, str]] = Counter()
         self.judged: Counter[tuple[str, str, CheckResult]] = Counter()
         path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o660))  # SQLite would let everybody read it
         self._database = sqlite3.connect(path, timeout=10.0, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=FULL")

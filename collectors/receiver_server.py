@@ -117,7 +117,12 @@ class ReceiverServer:
         if not self._server.settled.wait(_START_SECONDS) or self._failure is not None or not self._server.started:
             config = self._server.config
             self.stop()
-            raise OSError(f"the receiver cannot listen on {config.host}:{config.port}: {self._failure or 'in use'}")
+            if isinstance(self._failure, Exception):
+                raise OSError(f"the receiver cannot start: {self._failure}") from self._failure
+            raise OSError(  # uvicorn has ended by SystemExit, and logged the system's words
+                f"receiver.port={config.port} cannot be listened on at {config.host}; "
+                "end what uses it, or set another port"
+            )
         host, port = self._server.servers[0].sockets[0].getsockname()[:2]
         if self._grpc is not None:
             self._grpc.start()

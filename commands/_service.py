@@ -131,7 +131,7 @@ class Service:
     def reload(self) -> bool:
         """Read configuration and flows again; with faults, keep those in force. True when the new ones are in force.
 
-        Flows, detection, alerts and notifiers change at once. Database, spool, addresses and window length are
+        Flows, detection, alerts and notifiers change at once. Database, spool, addresses, keys and window length are
         those of the start; a change of them is reported and waits for a restart.
         """
         try:
@@ -139,7 +139,7 @@ class Service:
         except SpecificationError as error:
             _log.error("reload refused, the last good configuration stays", faults=str(error).splitlines())
             return False
-        for section in ("database", "spool", "http", "receiver", "window_seconds"):
+        for section in ("database", "spool", "http", "receiver", "recorder", "window_seconds"):
             if getattr(found.config, section) != getattr(self.installation.config, section):
                 _log.warning("reload: this changes with a restart only", section=section)
         self.installation = found

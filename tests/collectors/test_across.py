@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections import Counter
 from decimal import Decimal
@@ -236,3 +237,16 @@ def test_a_template_flow_with_a_wrong_total_once_in_a_thousand_yields_exactly_th
         counted[CheckResult((row["checks"] >> (2 * position)) & 3)] += 1
     assert counted == {CheckResult.NOT_EVALUATED: 2000, PASS: 1998, FAIL: 2}
     judge.close()
+
+
+def test_what_waits_is_not_for_everybody_to_read(flow: FlowSpec, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        judge = AcrossJudge({flow.name: flow}, tmp_path / "data" / "across.sqlite3")
+    finally:
+        os.umask(before)
+    try:
+        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "data").iterdir()}
+    finally:
+        judge.close()
+    assert modes == dict.fromkeys(("across.sqlite3", "across.sqlite3-shm", "across.sqlite3-wal"), "0o640")
