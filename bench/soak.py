@@ -16,11 +16,12 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import otlp
+import otlp  # type: ignore[import-not-found]  # the script beside this one
 
 from cxgauge.collectors.receiver_server import ReceiverServer
 from cxgauge.collectors.spool import SpoolReader
@@ -99,7 +100,7 @@ def main() -> None:
         connection = socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])))
         began = time.monotonic()
         sent, shown = 0, 0.0
-        bodies = iter(())
+        bodies: Iterator[bytes] = iter(())
         while (elapsed := time.monotonic() - began) < arguments.minutes * 60:
             body = next(bodies, None)
             if body is None:

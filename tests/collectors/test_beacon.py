@@ -72,7 +72,7 @@ def browse(site: Any, start_receiver: Callable[..., Any], chromium: Any) -> Any:
             time.sleep(0.05)
         found = receiver.stored()
         assert len(found) == count
-        return found  # type: ignore[no-any-return]
+        return found
 
     open_page.rows = rows  # type: ignore[attr-defined]
     open_page.receiver = receiver  # type: ignore[attr-defined]
