@@ -26,6 +26,7 @@ from ..metrics.observation import RECORD, ObservationBatch, SeriesKey, Source, c
 from ..metrics.verdict import CheckResult, Verdict
 from .across import checks_of
 from .customer_token import flow_instance_id
+from .events_api import event_routes, events_path, events_schemas
 from .intake import Mapped
 from .otlp_decode import MalformedBodyError, Refusals
 from .otlp_reply import RETRY_AFTER_SECONDS
@@ -261,6 +262,7 @@ def observation_routes(receiver: Receiver) -> list[Route]:
     script = files(__package__).joinpath("beacon/cxgauge.js").read_text(encoding="utf-8")
     return [
         Route("/v1/observations", post, methods=["POST"]),
+        *event_routes(receiver, _headers),
         Route("/v1/openapi.json", describe, methods=["GET"]),
         Route("/cxgauge.js", beacon, methods=["GET"]),
     ]
@@ -326,7 +328,7 @@ def openapi() -> dict[str, Any]:
         "info": {
             "title": "cxgauge receiver",
             "version": "1",
-            "description": "Observations of customers passing steps of flows. OTLP is at /v1/traces and /v1/logs.",
+            "description": "Observations of customers passing steps of flows, and events. OTLP: /v1/traces, /v1/logs.",
         },
         "paths": {
             "/v1/observations": {
@@ -353,10 +355,11 @@ def openapi() -> dict[str, Any]:
                         "503": answer("Not accepted for now; nothing was kept.", error, again=True),
                     },
                 }
-            }
+            },
+            "/v1/events": events_path(error),
         },
         "components": {
-            "schemas": {"Observation": observation},
+            "schemas": {"Observation": observation, **events_schemas()},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
                 "page_token": {"type": "apiKey", "in": "query", "name": "token"},

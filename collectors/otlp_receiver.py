@@ -24,6 +24,7 @@ from starlette.routing import Route
 from ..metrics.flow import FlowSpec
 from ..metrics.receiver_config import ReceiverConfig, is_loopback
 from .duplicate_window import DuplicateWindow
+from .event_journal import EventJournal
 from .intake import Intake, IntakeCounters, IntakeFull, Mapped
 from .observations_api import ObservationMapper, observation_routes
 from .otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
@@ -98,6 +99,8 @@ class Receiver:
         replies: Number of replies by HTTP status.
         received_bytes: Bytes of bodies as they were sent.
         window: Memory of seen spans.
+        flows: The specifications in force.
+        journal: Where events go, beside the spool's folder.
     """
 
     def __init__(
@@ -123,6 +126,8 @@ class Receiver:
         self.received_bytes = 0
         self._clock = clock
         self._settings = settings
+        self.flows = dict(flows)
+        self.journal = EventJournal(spool.directory.parent / "events")
         self.mapper = OtlpMapper(flows, settings, clock)
         self.observations = ObservationMapper(flows, settings, clock)
         across = settings.across
@@ -145,6 +150,7 @@ class Receiver:
         """Use other specifications from the next request on."""
         if self._settings.across is not None:
             self._settings.across.use(flows)
+        self.flows = dict(flows)
         self.observations = ObservationMapper(flows, self._settings, self._clock)
         self.mapper = OtlpMapper(flows, self._settings, self._clock)
 
@@ -165,6 +171,20 @@ class Receiver:
         Raises:
             Exception: one of those that :meth:`refusal` knows; nothing of the request was kept then, but for
                 ``TimeoutError`` and disk errors, where that is not known and a retry is recognised as one.
+        """
+        async with self.body(request) as (sender, expanded):
+
+            def judged() -> Mapped:
+                return within_scope(work(expanded()), sender)
+
+            return await asyncio.wait_for(asyncio.wrap_future(self._intake.submit(judged)), _CONFIRM_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[tuple[Sender, Callable[[], bytes]]]:
+        """Who sends ``request``, and a function that unpacks its body; the memory for it is held within.
+
+        Raises:
+            Exception: one of those that :meth:`refusal` knows.
         """
         config = self.config
         origin = request.headers.get("origin")
@@ -187,11 +207,8 @@ class Receiver:
         size = sum(map(len, pieces))
         self.charge(sender, address, size)
 
-        def judged() -> Mapped:
-            return within_scope(work(expand(pieces, encoding, config.body_bytes_limit)), sender)
-
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(self._intake.submit(judged)), _CONFIRM_SECONDS)
+            yield sender, lambda: expand(pieces, encoding, config.body_bytes_limit)
         finally:
             self.in_flight.release(size)
 
@@ -202,6 +219,10 @@ class Receiver:
             Exception: one of those that :meth:`refusal` knows.
         """
         return self._intake.submit(work).result(timeout_seconds)
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self._clock()
 
     def charge(self, sender: Sender, address: str, size: int) -> None:
         """Count ``size`` bytes that a sender sent."""

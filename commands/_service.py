@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -29,6 +31,7 @@ from ..dashboards.exposition_alerts import baseline_durations
 from ..dashboards.exposition_health import HealthFigures
 from ..dashboards.http import HttpParts, application
 from ..dashboards.server import HttpServer
+from ..metrics.change_event import ChangeEvent
 from ..metrics.config import Config
 from ..metrics.embedded import EmbeddedPostgres, default_directory
 from ..metrics.flow import FlowSpec, load_flows
@@ -36,14 +39,17 @@ from ..metrics.observation import ObservationBatch
 from ..metrics.store import Store, StoreSettings
 from ..metrics.store_alerts import read_current_alerts
 from ..metrics.store_connection import DatabaseSettings
+from ..metrics.store_events import put_events
 from ..metrics.store_retention import Retention
 from ..metrics.strict_yaml import SpecificationError
 
-__all__ = ["Installation", "Service", "load_installation"]
+__all__ = ["Installation", "Service", "changed_parts", "load_installation"]
 
 _log = structlog.get_logger("cxgauge.service")
 _COMPACT_SECONDS: Final = 20.0
 _EXPIRE_SECONDS: Final = 3600.0
+_TITLE_LENGTH: Final = 256
+_DETAIL_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,22 @@ def load_installation(path: Path) -> Installation:
     """
     config = Config.load(path)
     return Installation(config, load_flows(config.flows.directory))
+
+
+def changed_parts(before: Installation, after: Installation) -> dict[str, str]:
+    """What differs, by name: flows added, removed and changed, and sections of the configuration; no values."""
+    old, new = before.flows, after.flows
+    parts = {
+        "flows_added": sorted(set(new) - set(old)),
+        "flows_removed": sorted(set(old) - set(new)),
+        "flows_changed": sorted(name for name in set(new) & set(old) if new[name] != old[name]),
+        "sections": [
+            name
+            for name in type(after.config).model_fields
+            if getattr(after.config, name) != getattr(before.config, name)
+        ],
+    }
+    return {name: ", ".join(names) for name, names in parts.items() if names}
 
 
 class Service:
@@ -117,6 +139,7 @@ class Service:
         self._stack.callback(self._drain)
         self._run("writer", self.writer.run, self._stop_collecting)
         self._run("housekeeping", self._keep_house, self._stop_collecting)
+        self._run("events", self.receiver.receiver.journal.run, self._put_events, self._stop_collecting)
         self._judging = _Judging(self)
         self.http = HttpServer(application(self._http_parts()), config.http.host, config.http.port)
         self.http.start()
@@ -142,6 +165,7 @@ class Service:
         for section in ("database", "spool", "http", "receiver", "recorder", "window_seconds"):
             if getattr(found.config, section) != getattr(self.installation.config, section):
                 _log.warning("reload: this changes with a restart only", section=section)
+        self._note_change(changed_parts(self.installation, found))
         self.installation = found
         self.exposition.reload(found.flows)
         self.receiver.receiver.reload(found.flows)
@@ -150,6 +174,20 @@ class Service:
         self._judging = _Judging(self)
         _log.info("reloaded", flows=len(found.flows))
         return True
+
+    def _note_change(self, changed: dict[str, str]) -> None:
+        """Keep, as an event, what a reload changed; by names only."""
+        if not changed:
+            return
+        title = ", ".join(dict.fromkeys(", ".join(changed.values()).split(", ")))
+        shown = title if len(title) <= _TITLE_LENGTH else f"{title[: _TITLE_LENGTH - 1]}…"
+        details: dict[str, str | bool | int | float] = {name: value[:_DETAIL_LENGTH] for name, value in changed.items()}
+        at = datetime.fromtimestamp(self.clock(), UTC)
+        event = ChangeEvent(kind="configuration", title=shown, at=at, details=details, id=uuid.uuid4().hex)
+        try:
+            self.receiver.receiver.journal.append([event])
+        except OSError as error:
+            _log.error("a reload was not noted among the events", error=str(error))
 
     def lifeless(self) -> list[str]:
         """Names of the parts whose thread has ended although nobody told it to: a fault of ours."""
@@ -198,6 +236,10 @@ class Service:
             unhealthy=lambda: [f"{name} has ended" for name in self.lifeless()],
             clock=self.clock,
         )
+
+    def _put_events(self, events: Iterable[ChangeEvent]) -> None:
+        with self.store.connection() as connection, connection.transaction():
+            put_events(connection, events)
 
     def _count(self, batches: list[ObservationBatch]) -> None:
         for batch in batches:

@@ -30,7 +30,7 @@ class Retention:
     Attributes:
         observations_days: Single observations: examples, customers hit, reprocessing.
         windows_days: Window rollups: what the detector learns from, figures finer than an hour.
-        hours_days: Hour rollups: trends, comparison with last year.
+        hours_days: Hour rollups: trends, comparison with last year; and events.
     """
 
     observations_days: float = 14.0
@@ -93,6 +93,7 @@ class Housekeeping:
         oldest = self._oldest_fresh()
         windows = self._expire(Schema.WINDOW_ROLLUPS, before if oldest is None else min(before, oldest), stop)
         hours = self._delete("retention.expire_hours", now - retention.hours_days * _DAY, stop)
+        self._delete("events.expire", now - retention.hours_days * _DAY, stop)
         return RetentionResult(observations, windows, hours)
 
     def _compact_some(self, now: float) -> int:
