@@ -11,7 +11,7 @@ from .alert_panel import open_alerts
 from .frame import STEP, TAG, Wording, annotate, dimension_variable, flow_uid, new_dashboard, to_json
 from .palette import BAD, FAIR, GOOD, LINES
 from .panels import Column, PanelBuilder, bars, figures, rows, sql
-from .sql import FROM, SCHEMA, TO, ask_steps, dimension_filter, literal, step_values
+from .sql import FROM, SCHEMA, TO, ask_steps, dimension_filter, literal, quoted, step_values
 from .step_panels import checks_chart, durations_chart, verdicts_chart
 
 __all__ = ["flow_board"]
@@ -26,7 +26,7 @@ def flow_board(flow: FlowSpec, words: Wording) -> dict[str, Any]:
         label = dimension.title.in_language(words.language) if dimension.title else dimension.name
         board.with_variable(dimension_variable(words, flow, dimension.name, label))
     board.with_panel(_figures(flow, words)).with_panel(_steps(flow, words)).with_panel(_funnel(flow, words))
-    board.with_panel(open_alerts(words, literal(flow.name), width=14, height=8))
+    board.with_panel(open_alerts(words, literal(flow.name), width=17, height=8))
     for step in flow.steps:
         _add_step(board, flow, step, words)
     if flow.dimensions:
@@ -108,15 +108,18 @@ def _steps(flow: FlowSpec, words: Wording) -> PanelBuilder:
 
 
 def _funnel(flow: FlowSpec, words: Wording) -> PanelBuilder:
-    statement = (
-        "SELECT step_title AS metric, observations / nullif(first_value(observations) OVER (ORDER BY position), 0) AS value "
-        f"FROM ({_asked(flow, words)}) AS asked ORDER BY position"
+    first = literal(flow.steps[0].name)
+    columns = ", ".join(
+        f"sum(observations) FILTER (WHERE step = {literal(step.name)}) / nullif(sum(observations) FILTER (WHERE step = {first}), 0) "
+        f'AS "{quoted(step.title.in_language(words.language))}"'
+        for step in flow.steps
     )
+    statement = f"SELECT {columns} FROM ({_asked(flow, words)}) AS asked"
     text = words.text(
         "How often each step was passed for every passing of the first. A bar that got shorter: customers leave before that "
         "step; look at the step above it. Optional and repeated steps are naturally shorter or longer."
     )
-    header = words.header(words.text("Funnel"), text, 10, 8)
+    header = words.header(words.text("Funnel"), text, 7, 8)
     return bars(header, [sql(statement)], "percentunit", words.no_data(), steps=((None, LINES[0]),))
 
 
@@ -134,7 +137,7 @@ def _add_step(board: Any, flow: FlowSpec, step: StepSpec, words: Wording) -> Non
     board.with_panel(verdicts_chart(words, *scope, words.text("{step}: bad answers", step=title), width).links([link]))
     if step.checks:
         named = words.text("{step}: failing checks", step=title)
-        board.with_panel(checks_chart(words, *scope, named, width).links([link]))
+        board.with_panel(checks_chart(words, *scope, named, width, step.check_names).links([link]))
 
 
 def _by_dimension(flow: FlowSpec, dimension: str, words: Wording) -> PanelBuilder:
@@ -160,10 +163,11 @@ def _by_dimension(flow: FlowSpec, dimension: str, words: Wording) -> PanelBuilde
         "ORDER BY s.position, d.observations DESC LIMIT 200"
     )
     columns = {
-        names["observations"]: Column("short"),
-        names["good"]: Column("percentunit", 2),
-        names["p50"]: Column("s"),
-        names["p95"]: Column("s"),
+        names["observations"]: Column("short", width=110),
+        names["good"]: Column("percentunit", 2, width=120),
+        names["value"]: Column(width=110),
+        names["p50"]: Column("s", width=90),
+        names["p95"]: Column("s", width=90),
     }
     text = words.text(
         "Each step by {dimension}. One value that is worse than the others: that is where to look.", dimension=label

@@ -113,10 +113,10 @@ def query_variable(name: str, label: str, query: str, first: tuple[str, str] | N
 
 def dimension_variable(words: Wording, flow: FlowSpec, name: str, label: str) -> Any:
     """The values of a dimension that occur, and all of them."""
-    query = (
-        f"SELECT {literal(words.text('all'))} AS __text, '{EVERYTHING}' AS __value, 0 AS rank UNION "
+    query = (  # two columns and no more: with a third, Grafana 7.5 does not tell text from value
+        f"SELECT __text, __value FROM (SELECT {literal(words.text('all'))} AS __text, '{EVERYTHING}' AS __value, 0 AS rank UNION "
         f"SELECT dimensions ->> {literal(name)}, dimensions ->> {literal(name)}, 1 FROM {SCHEMA}.series "
-        f"WHERE flow = {literal(flow.name)} AND dimensions ? {literal(name)} ORDER BY 3, 1"
+        f"WHERE flow = {literal(flow.name)} AND dimensions ? {literal(name)}) AS found ORDER BY rank, 1"
     )
     return query_variable(name, label, query, (words.text("all"), EVERYTHING))
 

@@ -128,7 +128,7 @@ def _dropped(words: Wording) -> PanelBuilder:
         text,
         "short",
         promql(
-            f"sum by ({Label.REASON}) (rate({Metric.DROPPED_TOTAL}[{_RATE}])) or label_replace(vector(0), '{Label.REASON}', '-', '', '')",
+            f"sum by ({Label.REASON}) (rate({Metric.DROPPED_TOTAL}[{_RATE}]))",
             "{{" + Label.REASON + "}}",
         ),
     )

@@ -8,14 +8,14 @@ from typing import Any
 from ...metrics.flow import FlowSpec
 from .alert_panel import open_alerts
 from .frame import OVERVIEW, Wording, annotate, flow_uid, new_dashboard, to_json
-from .palette import BAD, FAIR, GOOD
-from .panels import Column, PanelBuilder, bars, chart, figures, note, rows, sql
-from .sql import FROM, INTERVAL, SCHEMA, TO, ask_steps, case, literal, step_values
+from .palette import BAD, FAIR, GOOD, LINES
+from .panels import PERCENT, Column, PanelBuilder, bars, chart, figures, note, rows, sql
+from .sql import FROM, INTERVAL, SCHEMA, TO, ask_steps, case, literal, quoted, step_values
 
 __all__ = ["overview"]
 
-_RATE = Column("percentunit", 2, width=120)
-_CHANGE = Column("percentunit", 2, width=140, steps=((None, BAD), (-0.002, FAIR), (0, GOOD)))
+_RATE = Column("percentunit", 2)
+_CHANGE = Column("percentunit", 2, steps=((None, BAD), (-0.002, FAIR), (0, GOOD)), cell="background")
 _SPANS = {"now": "0 days", "week": "7 days", "year": "364 days"}  # 364: the same day of the week
 
 
@@ -40,7 +40,7 @@ def _how(words: Wording) -> PanelBuilder:
         "the bad answers that the objective allows in the chosen span. Begin with the lowest budget and open that flow."
     )
     return note(
-        words.header("", words.text("Read this first; then open the flow with the least budget."), 24, 3), content
+        words.header("", words.text("Read this first; then open the flow with the least budget."), 24, 2), content
     )
 
 
@@ -51,7 +51,7 @@ def _titles(flows: Mapping[str, FlowSpec], words: Wording) -> dict[str, str]:
 def _course(flows: Mapping[str, FlowSpec], words: Wording) -> str:
     names = ", ".join(f"({literal(name)})" for name in flows)
     return (
-        f'SELECT t."time", {case("s.flow", _titles(flows, words))} AS metric, t.good_answer_ratio AS value '
+        f'SELECT t."time", {case("s.flow", _titles(flows, words))} AS metric, 100 * t.good_answer_ratio AS value '
         f"FROM (VALUES {names}) AS s (flow), {SCHEMA}.step_timeseries(s.flow, NULL, {FROM}, {TO}, {INTERVAL}) AS t "
         "ORDER BY 1, 2"
     )
@@ -61,9 +61,9 @@ def _rates(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
     text = words.text("Latest good-answer rate of each flow and its course. Red or orange: open the flow.")
     header = words.header(words.text("Good-answer rate"), text, 24, 4)
     lowest = min(step.good_objective for flow in flows.values() for step in flow.steps)
-    steps = ((None, BAD), (1 - 2 * (1 - lowest), FAIR), (lowest, GOOD))
+    steps = ((None, BAD), (100 - 200 * (1 - lowest), FAIR), (100 * lowest, GOOD))
     query = sql(_course(flows, words), "time_series")
-    return figures(header, [query], "percentunit", words.no_data(), steps=steps, decimals=2, spark=True)
+    return figures(header, [query], PERCENT, words.no_data(), steps=steps, decimals=2, spark=True)
 
 
 def _summary(flows: Mapping[str, FlowSpec], words: Wording) -> str:
@@ -94,8 +94,9 @@ def _table(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
         "week": words.text("Against last week"),
         "year": words.text("Against last year"),
         "alerts": words.text("Open alerts"),
+        "link": words.text("Open the flow"),
     }
-    links = {name: f"/d/{flow_uid(name)}" for name in flows}
+    links = {name: flow_uid(name) for name in flows}
     statement = (
         f'{_summary(flows, words)} SELECT n.title AS "{names["flow"]}", n.observations AS "{names["observations"]}", '
         f'n.good / nullif(n.observations, 0) AS "{names["good"]}", n.timely / nullif(n.answered, 0) AS "{names["timely"]}", '
@@ -104,12 +105,12 @@ def _table(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
         f'n.good / nullif(n.observations, 0) - w.good / nullif(w.observations, 0) AS "{names["week"]}", '
         f'n.good / nullif(n.observations, 0) - y.good / nullif(y.observations, 0) AS "{names["year"]}", '
         f"(SELECT count(*) FROM {SCHEMA}.alerts AS a WHERE a.flow = n.flow AND a.state <> 'resolved') AS \"{names['alerts']}\", "
-        f"{case('n.flow', links)} AS link "
+        f'{case("n.flow", links)} AS "{names["link"]}" '
         "FROM now AS n LEFT JOIN week AS w USING (flow) LEFT JOIN year AS y USING (flow) ORDER BY 6 NULLS LAST"
     )
     text = words.text(
         "Every flow in the chosen span, least budget first; changes are in points against the same span a week and 364 days "
-        "before. Click a flow to open it. A negative budget: the promise is broken, act now."
+        "before. Click its name on the right to open it. A negative budget: the promise is broken, act now."
     )
     link = {
         "title": words.text("Open the flow"),
@@ -117,8 +118,8 @@ def _table(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
         "targetBlank": False,
     }
     columns = {
-        names["flow"]: Column(more={"links": [link]}, width=200),
-        names["observations"]: Column("short", width=130),
+        names["link"]: Column(more={"links": [link]}),
+        names["observations"]: Column("short"),
         names["good"]: _RATE,
         names["timely"]: _RATE,
         names["accurate"]: _RATE,
@@ -127,8 +128,7 @@ def _table(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
         ),
         names["week"]: _CHANGE,
         names["year"]: _CHANGE,
-        names["alerts"]: Column("none", 0, steps=((None, GOOD), (1, BAD)), width=110),
-        "link": Column(width=1, more={"custom.hidden": True}),
+        names["alerts"]: Column("none", 0, steps=((None, GOOD), (1, BAD)), cell="background"),
     }
     header = words.header(words.text("Flows"), text, 24, 7)
     return rows(header, sql(statement), columns, words.no_data())
@@ -138,14 +138,17 @@ def _trend(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
     text = words.text("Good-answer rate over time. A step down that begins at a release's mark: ask who released.")
     header = words.header(words.text("Trend of the good-answer rate"), text, 14, 9)
     query = sql(_course(flows, words), "time_series")
-    return chart(header, [query], "percentunit", words.no_data(), minimum=None, maximum=1)
+    columns = {title: Column(colour=LINES[n % len(LINES)]) for n, title in enumerate(_titles(flows, words).values())}
+    return chart(header, [query], PERCENT, words.no_data(), minimum=None, columns=columns)
 
 
 def _budget(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
-    statement = (
-        f"SELECT flow_title AS metric, 1 - sum(observations - good) / nullif(sum(observations * (1 - objective)), 0) AS value "
-        f"FROM ({ask_steps(step_values(flows.values(), words.language))}) AS asked GROUP BY flow_title ORDER BY 2 NULLS LAST"
+    columns = ", ".join(
+        f"1 - sum(observations - good) FILTER (WHERE flow = {literal(name)}) "
+        f'/ nullif(sum(observations * (1 - objective)) FILTER (WHERE flow = {literal(name)}), 0) AS "{quoted(title)}"'
+        for name, title in _titles(flows, words).items()
     )
+    statement = f"SELECT {columns} FROM ({ask_steps(step_values(flows.values(), words.language))}) AS asked"
     text = words.text(
         "What is left of the bad answers allowed in the span; an empty bar is a broken promise. Mend the shortest first."
     )

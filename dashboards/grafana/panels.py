@@ -17,6 +17,7 @@ from grafana_foundation_sdk.models import text as text_model
 from .palette import LINES
 
 __all__ = [
+    "PERCENT",
     "POSTGRES",
     "PROMETHEUS",
     "Column",
@@ -36,6 +37,9 @@ POSTGRES, PROMETHEUS = "cxgauge-timescaledb", "cxgauge-prometheus"
 """Name and uid of the datasources: equal, because Grafana 7.5 refers by name and newer ones by uid."""
 
 PanelBuilder = Any  # a builder of the SDK; what its classes share, it has no type for
+PERCENT = "suffix: %"
+"""Unit of rates in charts, times 100: with its own units for percent Grafana 7.5 draws axes from 0 to 100."""
+
 _TYPES = {POSTGRES: "postgres", PROMETHEUS: "prometheus"}
 _POINTS = 180  # a week by the hour: from there on hour rollups answer
 
@@ -191,9 +195,9 @@ def bars(
     minimum: float = 0,
     maximum: float | None = None,
     datasource: str = POSTGRES,
-    of_rows: bool = True,
+    of_rows: bool = False,
 ) -> PanelBuilder:
-    """A bar a row, or a series."""
+    """A bar a field or series; fields rather than rows, because Grafana 7.5 has no names for rows."""
     panel = _dress(bargauge.Panel(), header, no_data, datasource).targets(list(queries)).unit(unit).min(minimum)
     panel.reduce_options(common_builder.ReduceDataOptions().calcs(["lastNotNull"]).values(of_rows))
     panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.BASIC)

@@ -18,6 +18,7 @@ __all__ = [
     "case",
     "dimension_filter",
     "literal",
+    "quoted",
     "step_values",
 ]
 
@@ -29,6 +30,11 @@ _GROWTH_LOG = math.log(1.02)  # of the sketch's buckets, see schema.sql
 def literal(text: str) -> str:
     """``text`` as a literal of SQL that Grafana does not take for a template."""
     return "'" + text.replace("'", "''").replace("$", "'||chr(36)||'").replace("[[", "['||'[") + "'"
+
+
+def quoted(name: str) -> str:
+    """``name`` for use between the quotes of an identifier; what Grafana takes for a template becomes full-width."""
+    return name.replace('"', '""').replace("$", "＄").replace("[[", "［［")
 
 
 def case(column: str, names: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...metrics.flow import FlowSpec
 from ...metrics.names import Label, Metric
-from .alert_panel import open_alerts
+from .alert_panel import INTERVAL_TEXT, open_alerts
 from .frame import STEP, Wording, annotate, new_dashboard, query_variable, to_json
 from .palette import BAD, FAIR, GOOD, LINES
 from .panels import PROMETHEUS, Column, PanelBuilder, chart, figures, promql, rows, sql
@@ -20,7 +20,7 @@ _FLOW, _STEP, _DIMENSION = "${flow:sqlstring}", "${step:sqlstring}", "${dimensio
 _CHANGE = "to_timestamp(${change:raw})"
 _ALL = "'{}'::jsonb"
 _QUANTILES = {"0.5": "p50", "0.9": "p90", "0.95": "p95", "0.99": "p99", "0.999": "p99.9"}
-_COARSE = 5  # buckets of 2 % a row of the distribution, so about 10 %
+_COARSE = 9  # buckets of 2 % a row of the distribution, so about 20 %
 
 
 def step_board(flows: Mapping[str, FlowSpec], words: Wording) -> dict[str, Any]:
@@ -30,14 +30,15 @@ def step_board(flows: Mapping[str, FlowSpec], words: Wording) -> dict[str, Any]:
     for variable in _variables(flows, words):
         board.with_variable(variable)
     scope = (_FLOW, _STEP, _ALL)
+    checks = sorted({name for flow in flows.values() for step in flow.steps for name in step.check_names})
     board.with_panel(_figures(flows, words))
     board.with_panel(durations_chart(words, *scope, words.text("Durations and usual band"), 12))
     board.with_panel(verdicts_chart(words, *scope, words.text("Bad answers"), 12))
     for panel in (_quantiles(words), _distribution(words), _by_dimension(words)):
         board.with_panel(panel)
-    board.with_panel(checks_chart(words, *scope, words.text("Failing checks"), 12))
+    board.with_panel(checks_chart(words, *scope, words.text("Failing checks"), 12, checks))
     board.with_panel(_examples(words)).with_panel(_deviations(words))
-    board.with_panel(open_alerts(words, _FLOW, _STEP, width=12, height=9))
+    board.with_panel(open_alerts(words, _FLOW, _STEP, width=24, height=7))
     annotate(board, words, _FLOW, _STEP)
     return to_json(board)
 
@@ -124,15 +125,15 @@ def _quantiles(words: Wording) -> PanelBuilder:
     )
     steps = ((None, GOOD), (0.05, FAIR), (0.1, BAD))
     columns = {
-        before: Column("s"),
-        after: Column("s"),
-        change: Column("percentunit", 1, steps=steps, cell="background"),
+        before: Column("s", width=120),
+        after: Column("s", width=120),
+        change: Column("percentunit", 1, steps=steps, cell="background", width=120),
     }
     text = words.text(
         "Durations before and after the chosen moment. All rows up by about the same: everything got slower; only the lowest "
         "rows: a part of the answers did."
     )
-    return rows(words.header(words.text("Before and after"), text, 8, 10), sql(statement), columns, words.no_data())
+    return rows(words.header(words.text("Before and after"), text, 10, 11), sql(statement), columns, words.no_data())
 
 
 def _distribution(words: Wording) -> PanelBuilder:
@@ -155,10 +156,10 @@ def _distribution(words: Wording) -> PanelBuilder:
         after: Column("percentunit", 1, cell="bar", steps=((None, LINES[1]),), more={"min": 0, "max": 0.4}),
     }
     text = words.text(
-        "Share of answers by duration, rows of about 10 %. The whole hill moved: everything got slower. A second hill: a part "
+        "Share of answers by duration, rows of about 20 %. The whole hill moved: everything got slower. A second hill: a part "
         "of the answers takes another way, find it by dimension."
     )
-    header = words.header(words.text("Distribution before and after"), text, 16, 10)
+    header = words.header(words.text("Distribution before and after"), text, 14, 11)
     return rows(header, sql(statement), columns, words.no_data())
 
 
@@ -180,12 +181,13 @@ def _by_dimension(words: Wording) -> PanelBuilder:
         "ORDER BY a.observations DESC LIMIT 100"
     )
     columns = {
-        names["observations"]: Column("short"),
-        names["good"]: Column("percentunit", 2),
+        names["value"]: Column(width=120),
+        names["observations"]: Column("short", width=110),
+        names["good"]: Column("percentunit", 2, width=110),
         names["good_change"]: Column(
             "percentunit", 2, steps=((None, BAD), (-0.002, FAIR), (0, GOOD)), cell="background"
         ),
-        names["p50"]: Column("s"),
+        names["p50"]: Column("s", width=110),
         names["p50_change"]: Column(
             "percentunit", 1, steps=((None, GOOD), (0.05, FAIR), (0.1, BAD)), cell="background"
         ),
@@ -214,23 +216,23 @@ def _deviations(words: Wording) -> PanelBuilder:
         words.text("What"),
         words.text("Check"),
         words.text("Change"),
-        words.text("at least"),
-        words.text("at most"),
+        words.text("95 % interval"),
         words.text("Observations"),
     ]
-    since, kind, check, effect, low, high, count = (f'"{name}"' for name in names)
+    since, kind, check, effect, interval, count = (f'"{name}"' for name in names)
     statement = (
-        f"SELECT started_at AS {since}, {case('kind', words.kinds())} AS {kind}, concat_ws(' ', check_name, "
-        f"nullif(dimensions::text, '{{}}')) AS {check}, exp(effect) - 1 AS {effect}, exp(effect_low) - 1 AS {low}, "
-        f"exp(effect_high) - 1 AS {high}, observations AS {count} FROM {SCHEMA}.deviations WHERE flow = {_FLOW} AND (step = {_STEP} OR step IS NULL) "
+        f"SELECT started_at AS {since}, {case('kind', words.kinds())} AS {kind}, coalesce(nullif(concat_ws(' ', check_name, "
+        f"nullif(dimensions::text, '{{}}')), ''), '–') AS {check}, exp(effect) - 1 AS {effect}, {INTERVAL_TEXT} AS {interval}, "
+        f"observations AS {count} FROM {SCHEMA}.deviations WHERE flow = {_FLOW} AND (step = {_STEP} OR step IS NULL) "
         f"AND effect BETWEEN -14 AND 14 AND started_at < {TO} AND detected_at >= {FROM} ORDER BY started_at DESC LIMIT 100"
     )
     columns = {
-        names[0]: Column("dateTimeAsLocal", width=170),
-        names[3]: Column("percentunit", 1),
-        names[4]: Column("percentunit", 1),
-        names[5]: Column("percentunit", 1),
-        names[6]: Column("short"),
+        names[0]: Column("dateTimeAsIso", width=150),
+        names[1]: Column(width=110),
+        names[3]: Column("percentunit", 1, width=80),
+        names[4]: Column(width=140),
+        names[2]: Column(width=130),
+        names[5]: Column("short", width=80),
     }
     text = words.text(
         "What was found of this step in the span, with 95 % intervals. Choose one at the top to compare before and after it."
