@@ -18,7 +18,7 @@ Floats = NDArray[Any]  # float64
 TAILS = (0.95, 0.995)  # quantiles beyond which observations are counted as tail
 
 # relative weights of the paged tests of a family; those of sub-populations are divided among them
-_RESERVE = 0.85  # a part of the budget is kept for what history did not show
+_RESERVE = 0.65  # a part of the budget is kept for what history did not show
 _LOCATION, _LOCATION_PARTS = 1.0, 0.2
 _TAIL, _TAIL_PARTS = 0.15, 0.05
 _BAD, _BAD_PARTS, _BY_CAUSE = 0.4, 0.1, 0.25

@@ -20,7 +20,7 @@ Integers = NDArray[Any]  # int64
 
 _SHAPE_PRIOR = 40.0  # counts that an even shape of the day counts for
 _RATE_FLOOR = 1e-5
-_DISPERSION_BLOCK_SECONDS = 1800
+_DISPERSION_BLOCK_SECONDS = (1_800, 14_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,13 @@ def calibrate_counts(
 
 
 def _dispersion(failed: Floats, mean: Floats, settings: DetectionSettings) -> Floats:
-    """Long-run over-dispersion of a window, from half-hour sums pulled in at six deviations."""
-    length = max(int(_DISPERSION_BLOCK_SECONDS / settings.window_seconds), 1)
+    """Long-run over-dispersion of a window: the larger of what sums of half an hour and of four hours show."""
+    lengths = [max(int(seconds / settings.window_seconds), 1) for seconds in _DISPERSION_BLOCK_SECONDS]
+    return np.asarray(np.max([_block_dispersion(failed, mean, length) for length in lengths], axis=0))
+
+
+def _block_dispersion(failed: Floats, mean: Floats, length: int) -> Floats:
+    """Over-dispersion that explains the spread of sums of ``length`` windows, pulled in at six deviations."""
     blocks = len(failed) // length
     if blocks < 4:
         return np.full(failed.shape[1], 0.1)
