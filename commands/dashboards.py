@@ -12,7 +12,6 @@ from ._installation import fail, load_config, open_store
 if TYPE_CHECKING:
     from ..dashboards.grafana.publisher import Note
     from ..metrics.config import Config
-    from ..metrics.secret import Secret
 
 __all__ = ["dashboards"]
 
@@ -76,11 +75,11 @@ def push(
     sources = _sources(database, database_user, database_tls, prometheus)
     from ..dashboards.grafana.publisher import Action, Publisher, PublishError, connect
 
-    password = _secret(database_password).reveal() if database_password else None
+    password = _revealed(database_password) if database_password else None
     notes = _notes(settings, annotate_days) if annotate_days else []
     kept = 0
     try:
-        publisher = Publisher(connect(url, _secret(token).reveal()), force, dry_run)
+        publisher = Publisher(connect(url, _revealed(token)), force, dry_run)
         for result in publisher.publish(boards, sources, password, folder, notes):
             kept += result.action is Action.KEPT
             note = f" ({result.note})" if result.note else ""
@@ -188,17 +187,16 @@ def _sources(database: str | None, user: str, tls: str, prometheus: str | None) 
     return datasources(address, prometheus)
 
 
-def _secret(reference: str) -> Secret:
-    from pathlib import Path as FilePath
-
-    from ..metrics.secret import Secret
+def _revealed(reference: str) -> str:
+    from ..metrics.secret import Secret, SecretError
 
     kind, _, rest = reference.partition(":")
-    if kind == "env" and rest:
-        return Secret(variable=rest)
-    if kind == "file" and rest:
-        return Secret(file=FilePath(rest))
-    raise fail("a secret is given by reference, not by itself: env:NAME or file:PATH")
+    if kind not in ("env", "file") or not rest:
+        raise fail("a secret is given by reference, not by itself: env:NAME or file:PATH")
+    try:
+        return (Secret(variable=rest) if kind == "env" else Secret(file=Path(rest))).reveal()
+    except SecretError as error:
+        raise fail(str(error)) from None
 
 
 def _notes(config: Config, days: float) -> list[Note]:

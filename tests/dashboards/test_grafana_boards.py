@@ -142,7 +142,7 @@ def test_files_are_written_once_and_those_of_gone_flows_removed(flow: FlowSpec, 
 
 
 def test_no_flows_is_said_and_not_drawn() -> None:
-    with pytest.raises(ValueError, match="^there are no flows to make dashboards of; write one: cxgauge init$"):
+    with pytest.raises(ValueError, match=r"^there are no flows to make dashboards of; write one: cxgauge init$"):
         dashboards({})
 
 

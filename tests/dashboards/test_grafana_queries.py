@@ -1,0 +1,211 @@
+# ruff: noqa: E501 - queries read better on one line
+"""Every query of every dashboard, asked of the real TimescaleDB (as the reader) and the real Prometheus, answers."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from prometheus_client import start_http_server
+
+from cxgauge.dashboards.exposition import Exposition, HealthFigures
+from cxgauge.dashboards.grafana.boards import dashboards
+from cxgauge.examples.bank import FLOWS_DIRECTORY
+from cxgauge.examples.history import SimulatedHistory
+from cxgauge.metrics.baseline_bands import BandHour
+from cxgauge.metrics.flow import load_flows
+from cxgauge.metrics.observation import Source
+from cxgauge.metrics.store import Store
+from cxgauge.metrics.store_alerts import add_bands
+from cxgauge.metrics.store_migrations import READER_ROLE
+from cxgauge.metrics.store_write import StoredPosition
+
+FLOWS = load_flows(FLOWS_DIRECTORY)
+BOARDS = dashboards(FLOWS)
+NOW = 1_767_268_800.0  # 2026-01-01T12:00:00Z
+CHANGE = NOW - 1800
+SPANS = (
+    (NOW - 7200, NOW),
+    (NOW - 7 * 86_400 - 3600, NOW - 7 * 86_400),
+    (NOW - 364 * 86_400 - 3600, NOW - 364 * 86_400),
+)
+
+
+@pytest.fixture
+def store(timescaledb_dsn: str) -> Iterator[Store]:
+    """Two hours, an hour a week ago and one a year ago; bands, and an alert of every flow and step."""
+    with Store.open(timescaledb_dsn) as store:
+        store.migrate()
+        position = StoredPosition(0, 0)
+        for start, end in SPANS:
+            for batch in SimulatedHistory(FLOWS, start, end, 0.5).batches():
+                following = StoredPosition(0, position.offset + 1)
+                store.write([batch], "test", position, following)
+                position = following
+        with store.connection() as connection, connection.transaction():
+            for flow in FLOWS.values():
+                for step in flow.steps:
+                    hours = np.arange(NOW - 7200, NOW, 3600.0).tolist()
+                    add_bands(connection, [BandHour(flow.name, step.name, hour, 1.0, 0.9, 1.1) for hour in hours], NOW)
+                    _add_alert(connection, flow.name, step.name)
+        yield store
+
+
+def _add_alert(connection: psycopg.Connection[Any], flow: str, step: str) -> None:
+    values = {"id": f"{flow}-{step}", "flow": flow, "step": step, "at": CHANGE}
+    connection.execute(
+        "INSERT INTO alerts (alert_id, state, severity, kind, flow, step, opened_at, started_at, document) VALUES "
+        "(%(id)s, 'firing', 'warning', 'slower', %(flow)s, %(step)s, to_timestamp(%(at)s), to_timestamp(%(at)s), '{}')",
+        values,
+    )
+    connection.execute(
+        "INSERT INTO deviations (kind, flow, step, detected_at, started_at, started_low, started_high, effect, effect_low, "
+        "effect_high, before, after, observations, observations_before, alert_id) SELECT 'slower', %(flow)s, %(step)s, t, t, t, t, "
+        "0.2, 0.1, 0.3, 1, 1.2, 500, 5000, %(id)s FROM to_timestamp(%(at)s) AS t",
+        values,
+    )
+    connection.execute(
+        "INSERT INTO events (at, kind, flow, title) VALUES (to_timestamp(%(at)s), 'release', %(flow)s, 'bill-service 2')",
+        values,
+    )
+
+
+def filled_in(statement: str, choices: dict[str, str]) -> str:
+    """What Grafana makes of a statement: macros and variables."""
+    start, end = NOW - 7200, NOW
+    for macro, value in (("$__timeFrom()", start), ("$__timeTo()", end)):
+        statement = statement.replace(macro, time.strftime("'%Y-%m-%dT%H:%M:%SZ'", time.gmtime(value)))
+    statement = statement.replace("$__interval", "1m").replace("${change:raw}", str(int(CHANGE)))
+    for name, value in choices.items():
+        statement = statement.replace(f"${{{name}:sqlstring}}", f"'{value}'")
+    assert "$" not in statement, statement
+    return statement
+
+
+def choices_of(uid: str) -> dict[str, str]:
+    if uid == "cxgauge-step":
+        return {"flow": "bill_inquiry", "step": "bill_details", "dimension": "channel"}
+    return {"channel": "app" if uid == "cxgauge-flow-bill_inquiry" else "*", "app_version": "*"}
+
+
+def test_every_statement_returns_rows_to_the_reader(store: Store) -> None:
+    empty, asked = [], 0
+    with store.connection() as connection, connection.transaction():
+        connection.execute(f"SET LOCAL ROLE {READER_ROLE}")
+        for uid, board in BOARDS.items():
+            statements = [
+                (panel["title"], target["rawSql"])
+                for panel in board["panels"]
+                for target in panel.get("targets", ())
+                if "rawSql" in target
+            ]
+            statements += [(note["name"], note["rawQuery"]) for note in board["annotations"]["list"]]
+            statements += [(one["name"], one["query"]) for one in board["templating"].get("list", ())]
+            for title, statement in statements:
+                asked += 1
+                found = connection.execute(filled_in(statement, choices_of(uid)).encode()).fetchall()
+                if not found or all(value is None for row in found for value in row[1:] or row):
+                    empty.append(f"{uid}: {title}")
+    assert empty == []
+    assert asked > 60
+
+
+def test_a_whole_row_of_the_overview(store: Store) -> None:
+    """Good-answer rate, budget and comparisons are those of the rollups added up by hand."""
+    (panel,) = (panel for panel in BOARDS["cxgauge-overview"]["panels"] if panel["title"] == "Flows")
+    statement = filled_in(panel["targets"][0]["rawSql"], {})
+    with store.connection() as connection:
+        rows = {row[0]: row for row in connection.execute(statement.encode()).fetchall()}
+        count = "SELECT sum(good)::float8, sum(good + slow + stale + incomplete + wrong + abandoned + timeout + error)::float8 "
+        source = "FROM rollup_rows('transfer', NULL, to_timestamp(%s), to_timestamp(%s))"
+        now, before = (
+            connection.execute((count + source).encode(), span).fetchone()
+            for span in ((NOW - 7200, NOW), (NOW - 7 * 86_400 - 7200, NOW - 7 * 86_400))
+        )
+    assert now is not None
+    assert before is not None
+    row = rows["Transfer"]
+    assert row[1] == now[1]
+    assert row[2] == pytest.approx(now[0] / now[1])
+    objective = min(step.good_objective for step in FLOWS["transfer"].steps)
+    assert {step.good_objective for step in FLOWS["transfer"].steps} == {objective}
+    assert row[5] == pytest.approx(1 - (now[1] - now[0]) / (now[1] * (1 - objective)))
+    assert row[6] == pytest.approx(now[0] / now[1] - before[0] / before[1])
+    assert row[8] == 2
+
+
+@contextmanager
+def exposed() -> Iterator[int]:
+    """A bank's figures on a port, going on."""
+    written, stop = 0, threading.Event()
+
+    def health() -> HealthFigures:
+        return HealthFigures({"queue_full": written // 50}, written, 1, 0.5, 1_000, 1_000_000, 20.0, 0.1)
+
+    exposition = Exposition(FLOWS, health=health)
+
+    def go_on() -> None:
+        nonlocal written
+        while not stop.is_set():
+            for batch in SimulatedHistory(FLOWS, time.time() - 5, time.time(), 4.0).batches():
+                batch.records["source"] = Source.RECORDER
+                batch.records["source"][:2] = Source.PROBE
+                exposition.observe(batch)
+                written += len(batch)
+            stop.wait(0.5)
+
+    server, serving = start_http_server(0, addr="127.0.0.1", registry=exposition.registry)
+    worker = threading.Thread(target=go_on)
+    worker.start()
+    try:
+        yield server.server_port
+    finally:
+        stop.set()
+        worker.join()
+        server.shutdown()
+        server.server_close()
+        serving.join()
+
+
+def test_every_expression_returns_series(prometheus: Any) -> None:
+    expressions = {
+        (panel["title"], target["refId"]): _promql(target["expr"])
+        for board in BOARDS.values()
+        for panel in board["panels"]
+        for target in panel.get("targets", ())
+        if "expr" in target
+    }
+    assert len(expressions) > 12
+    with exposed() as port:
+        config = f"scrape_configs: [{{job_name: cxgauge, scrape_interval: 1s, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]"
+        server = prometheus(config)
+        deadline = time.monotonic() + 60
+        waiting = dict(expressions)
+        while waiting and time.monotonic() < deadline:
+            waiting = {key: text for key, text in waiting.items() if not _asked(server, text)}
+            time.sleep(0.5)
+    assert waiting == {}
+
+
+def _promql(expression: str) -> str:
+    for name, value in (
+        ("$__rate_interval", "1m"),
+        ("$__range", "5m"),
+        ("$flow", "bill_inquiry"),
+        ("$step", "bill_total"),
+    ):
+        expression = expression.replace(name, value)
+    return expression
+
+
+def _asked(server: Any, expression: str) -> list[Any]:
+    found: list[Any] = server.get(f"/api/v1/query?query={urllib.parse.quote(expression)}")["data"]["result"]
+    return [one for one in found if not re.fullmatch("NaN", one["value"][1])]
