@@ -120,7 +120,15 @@ def duration_chart(
     )
 
 
-def rate_chart(points: StepPoints, start: float, end: float, objective: float | None, w: Wording) -> Chart:
+def rate_chart(
+    points: StepPoints,
+    start: float,
+    end: float,
+    objective: float | None,
+    w: Wording,
+    *,
+    shades: Sequence[tuple[float, float, str]] = (),
+) -> Chart:
     """Good-answer rate over time, with the objective as a level line."""
     text = w.translator.text
     rates = [point.good / point.observations for point in points.points if point.observations]
@@ -144,6 +152,7 @@ def rate_chart(points: StepPoints, start: float, end: float, objective: float | 
         Axis(tuple(Mark(y(level), w.plain_percent(level)) for level in levels)),
         (Line(line, "good", text("Good answers")),),
         rules=rules,
+        shades=tuple((x(a), max(1.5, round(x(b) - x(a), 2)), label) for a, b, label in shades),
     )
 
 

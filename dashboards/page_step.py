@@ -84,7 +84,7 @@ def step_charts(
     ]
     charts = [
         duration_chart(points, start, end, step.timeliness.target_seconds, w, shades=shades, bands=bands),
-        rate_chart(points, start, end, step.good_objective, w),
+        rate_chart(points, start, end, step.good_objective, w, shades=shades),
     ]
     distribution = _distribution(rows, compared, w)
     return [*charts, distribution] if distribution else charts

@@ -26,7 +26,16 @@ from .periods import COMPARISONS
 from .rendering import render
 from .report import build_report
 from .report_files import REPORT_TYPES, render_report
-from .report_view import alert_rows, change_rows, comparison_notes, method, mix_lines, quality, too_few_steps
+from .report_view import (
+    alert_rows,
+    change_rows,
+    comparison_notes,
+    improvement_lines,
+    method,
+    mix_lines,
+    quality,
+    too_few_steps,
+)
 from .wording import Wording
 
 __all__ = ["Pages"]
@@ -132,6 +141,7 @@ class Pages:
             "alerts": alert_rows(report),
             "quality": quality(report),
             "mix_lines": mix_lines,
+            "improvements": improvement_lines(report),
             "method": method(report),
         }
 

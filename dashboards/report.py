@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..alerts.alert import Alert
 from ..metrics.deviation import Deviation
@@ -11,6 +11,7 @@ from ..metrics.flow import FlowSpec
 from ..metrics.store import Store
 from .figure_types import Comparison, FlowFigures, Period
 from .headline import Headline, headline
+from .improvements import Outcome, outcomes, read_improvements
 from .report_data import read_alerts, read_deviations, read_figures
 from .wording import Wording
 
@@ -27,6 +28,7 @@ class Report:
         headline: What comes first.
         alerts: Alerts that were open in the period.
         deviations: Deviations detected in the period, those of alerts among them.
+        improvements: Entries of the improvement ledger of this flow, and whether they helped.
         generated_at: When it was made, seconds since 1970 UTC.
         wording: Language and time zone.
     """
@@ -38,6 +40,7 @@ class Report:
     deviations: tuple[Deviation, ...]
     generated_at: float
     wording: Wording
+    improvements: tuple[Outcome, ...] = ()
 
 
 def build_report(
@@ -53,7 +56,13 @@ def build_report(
     figures = read_figures(store, flow, period, compared, now=now)
     alerts = read_alerts(store, flow.name, period)
     deviations = read_deviations(store, flow.name, period)
-    return compose_report(flow, figures, alerts, deviations, wording, now=now)
+    entries = [
+        entry
+        for entry in read_improvements(store, flow.name)
+        if entry.planned_at < period.end and any(step.name == entry.step for step in flow.steps)
+    ]
+    found = outcomes(store, flow, entries, wording, until=period.end, now=now)
+    return replace(compose_report(flow, figures, alerts, deviations, wording, now=now), improvements=tuple(found))
 
 
 def compose_report(

@@ -16,6 +16,7 @@ from .report_view import (
     alert_rows,
     change_rows,
     comparison_notes,
+    improvement_lines,
     method,
     mix_lines,
     other_deviations,
@@ -79,6 +80,7 @@ def report_html(report: Report, steps: list[StepPictures]) -> str:
         alerts=alert_rows(report),
         other_deviations=other_deviations(report),
         mix_lines=mix_lines,
+        improvements=improvement_lines(report),
         quality=quality(report),
         method=method(report),
     )

@@ -10,7 +10,7 @@ from .figure_types import ChangeFigure, ChangeStatus, Period, StepFigures
 from .headline import sentences
 from .release_split import RELEASE
 from .report import Report
-from .wording import Wording
+from .wording import NOTHING, Wording
 
 __all__ = [
     "AlertRow",
@@ -18,6 +18,7 @@ __all__ = [
     "alert_rows",
     "change_rows",
     "comparison_notes",
+    "improvement_lines",
     "method",
     "mix_lines",
     "other_deviations",
@@ -126,6 +127,36 @@ def mix_lines(report: Report, step: StepFigures) -> list[str]:
     ]  # fmt: skip
     if not split.parts and not split.reason:
         lines.append(text("All groups changed alike, as far as the data can tell"))
+    return lines
+
+
+def improvement_lines(report: Report) -> list[str]:
+    """The improvement ledger, one sentence an entry."""
+    w = report.wording
+    text = w.translator.text
+    lines = []
+    for outcome in report.improvements:
+        entry, change = outcome.improvement, outcome.change
+        rate = entry.measure not in ("p50", "p95", "p99")
+        check = entry.measure.removeprefix("check:") if entry.measure.startswith("check:") else ""
+        measures = {
+            "p50": text("Median"), "p95": text("95th percentile"), "p99": text("99th percentile"),
+            "good_rate": text("Good answers"),
+        }  # fmt: skip
+        name = w.check_title(report.flow, entry.step, check) if check else measures.get(entry.measure, entry.measure)
+        values = {
+            "step": report.flow.step(entry.step).title.in_language(w.language), "measure": name,
+            "action": entry.action, "owner": entry.owner,
+        }  # fmt: skip
+        if entry.done_at is None:
+            lines.append(text("{step}, {measure}: “{action}” ({owner}) is planned, due {due}",
+                              due=entry.due or NOTHING, **values))  # fmt: skip
+        else:
+            lines.append(text(
+                "{step}, {measure}: “{action}” ({owner}), done {at}: {verdict}; {levels}, {change}",
+                at=w.time(entry.done_at), verdict=w.status(change, rate=rate, failures=bool(check)),
+                levels=w.levels(change, rate=rate), change=w.change(change, rate=rate), **values,
+            ))  # fmt: skip
     return lines
 
 

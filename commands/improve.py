@@ -1,0 +1,99 @@
+"""``cxgauge improve``: the ledger of what is done about findings, and whether it helped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._installation import fail, load_config, open_store
+
+__all__ = ["improve"]
+
+improve = typer.Typer(
+    help="Write down what is done about a finding; reports say whether it helped.", no_args_is_help=True
+)
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration; cxgauge.yml by default.")]
+
+
+@improve.command()
+def add(
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help="Name of the flow.")],
+    step: Annotated[str, typer.Argument(metavar="STEP", help="Name of the step.")],
+    action: Annotated[str, typer.Argument(help="What is going to be done.")],
+    measure: Annotated[str, typer.Option(help="p50, p95, p99, good_rate or check:NAME.")] = "p95",
+    owner: Annotated[str, typer.Option(help="Who does it; the flow's owner by default.")] = "",
+    due: Annotated[str, typer.Option(help="Until which day, such as 2026-04-30.")] = "",
+    finding: Annotated[str, typer.Option(help="What was found, such as the id of an alert.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Plan an improvement.
+
+    Example:  cxgauge improve add bill_inquiry bill_total "cache the statement" --measure p95 --due 2026-04-30
+    """
+    import time
+
+    from ..dashboards.improvements import add_improvement
+    from ._report import declared_flow
+
+    settings = load_config(config)
+    spec = declared_flow(settings, flow)
+    with open_store(settings) as store:
+        try:
+            entry = add_improvement(
+                store, spec, step, measure, action, owner=owner or spec.owner, due=due, finding=finding, now=time.time()
+            )
+        except ValueError as error:
+            raise fail(str(error)) from None
+    typer.echo(f"planned {entry.id}; when it is done: cxgauge improve done {entry.id}")
+
+
+@improve.command()
+def done(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Id of the improvement.")],
+    at: Annotated[str, typer.Option(help="When it took effect: a day, a time, now, or 2d for two days ago.")] = "now",
+    config: ConfigOption = None,
+) -> None:
+    """Say that an improvement took effect; from then on reports measure it.
+
+    Example:  cxgauge improve done 3f9a01bc --at 2026-04-12T02:00
+    """
+    import time
+
+    from ..dashboards.improvements import finish_improvement
+    from ..dashboards.periods import parse_moment
+
+    settings = load_config(config)
+    try:
+        moment = parse_moment(at, settings.timezone, time.time())
+    except ValueError as error:
+        raise fail(str(error)) from None
+    with open_store(settings) as store:
+        if not finish_improvement(store, identity, moment):
+            raise fail(f"no improvement has the id {identity!r}; see them with: cxgauge improve list")
+    typer.echo(f"done {identity}; the next report of its flow says whether it helped")
+
+
+@improve.command("list")
+def list_(
+    flow: Annotated[str | None, typer.Option(help="Only this flow.")] = None, config: ConfigOption = None
+) -> None:
+    """List planned and finished improvements.
+
+    Example:  cxgauge improve list --flow bill_inquiry
+    """
+    from ..dashboards.improvements import read_improvements
+    from ..dashboards.wording import Wording
+
+    settings = load_config(config)
+    wording = Wording(settings.language, settings.timezone)
+    with open_store(settings) as store:
+        entries = read_improvements(store, flow)
+    for entry in entries:
+        state = f"done {wording.time(entry.done_at)}" if entry.done_at else f"planned, due {entry.due or '–'}"
+        typer.echo(
+            f"{entry.id}  {entry.flow} › {entry.step} ({entry.measure}): {entry.action}  [{entry.owner}; {state}]"
+        )
+    if not entries:
+        typer.echo("nothing planned yet; plan something with: cxgauge improve add")
