@@ -1,0 +1,82 @@
+"""Bands of the baseline: what they say of a known history, and what of them stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import psycopg
+import pytest
+
+from cxgauge.metrics.baseline import Profile, learn
+from cxgauge.metrics.baseline_bands import BandHour, baseline_bands
+from cxgauge.metrics.detection_input import SKETCH_GRID, Fleet, Measurements
+from cxgauge.metrics.detection_settings import DetectionSettings
+from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
+from cxgauge.metrics.rollup import roll_up
+from cxgauge.metrics.store import Store
+from cxgauge.metrics.store_alerts import add_bands
+
+HOUR = 3600.0
+START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    """Six hours of a step of 1 s and one of 0.25 s, each with a standard deviation of 0.2 in ln seconds."""
+    random = np.random.default_rng(4)
+    keys = (SeriesKey("bill", "total"), SeriesKey("bill", "details"))
+    records = np.zeros(40_000, dtype=RECORD)
+    records["observed_at_us"] = ((START + np.sort(random.random(len(records))) * 6 * HOUR) * 1e6).astype(np.int64)
+    records["series"] = random.integers(0, 2, len(records))
+    level = np.where(records["series"] == 0, 1.0, 0.25)
+    records["duration_seconds"] = level * np.exp(random.normal(0, 0.2, len(records)))
+    rollup = roll_up(ObservationBatch(keys, records), 60)
+    measured = Measurements.from_rollup(rollup, {0: 0, 1: 1})
+    settings = DetectionSettings(minimum_history_seconds=HOUR)
+    return learn(measured, Fleet.build(list(keys), SKETCH_GRID), settings)
+
+
+def test_the_band_is_around_the_typical_duration(profile: Profile) -> None:
+    bands = baseline_bands(profile, START, START + 3 * HOUR)
+    assert [(band.step, band.hour) for band in bands if band.step == "total"] == [
+        ("total", START),
+        ("total", START + HOUR),
+        ("total", START + 2 * HOUR),
+    ]
+    for band in bands:
+        assert band.expected_seconds == pytest.approx({"total": 1.0, "details": 0.25}[band.step], rel=0.02)
+        # 56 observations a window: at least ± 1.96 · 0.2 / √56 of the logarithm, and not many times that
+        half = np.log(band.high_seconds / band.expected_seconds)
+        assert half == pytest.approx(np.log(band.expected_seconds / band.low_seconds))
+        assert 0.04 < half < 0.15
+
+
+def test_only_whole_hours_that_begin_in_the_span(profile: Profile) -> None:
+    assert {band.hour for band in baseline_bands(profile, START + 1, START + HOUR + 1)} == {START + HOUR}
+    assert baseline_bands(profile, START + 1, START + HOUR) == []
+
+
+def test_steps_with_too_little_history_have_none(profile: Profile) -> None:
+    from dataclasses import replace
+
+    untested = replace(profile, reasons=("too little history",) * len(profile.reasons))
+    assert baseline_bands(untested, START, START + HOUR) == []
+
+
+def test_what_was_said_of_the_past_stays_and_the_future_follows(embedded_dsn: str) -> None:
+    def band(hour: float, expected: float) -> BandHour:
+        return BandHour("bill", "total", hour, expected, expected / 2, expected * 2)
+
+    with Store.open(embedded_dsn) as store:
+        store.migrate()
+        with store.connection() as connection:
+            add_bands(connection, [band(START, 1.0), band(START + HOUR, 1.0)], START)
+            add_bands(connection, [band(START, 3.0), band(START + HOUR, 3.0)], START + HOUR)
+            assert _expected(connection) == [1.0, 3.0]
+            add_bands(connection, [], START + HOUR + 10.0, keep_seconds=10.0)
+            assert _expected(connection) == [3.0]
+
+
+def _expected(connection: psycopg.Connection[tuple[float, ...]]) -> list[float]:
+    return [
+        row[0] for row in connection.execute("SELECT expected_seconds FROM baseline_bands ORDER BY hour").fetchall()
+    ]
