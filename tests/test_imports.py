@@ -6,8 +6,12 @@ Read from the syntax tree, so that an import inside a function or under TYPE_CHE
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -116,3 +120,52 @@ def test_the_pure_core_does_not_import_what_does_input_and_output() -> None:
 def test_no_top_level_module_shadows_a_standard_one() -> None:
     names = {file.stem for file in ROOT.glob("*.py")} | {folder.name for folder in ROOT.iterdir() if folder.is_dir()}
     assert not names & (sys.stdlib_module_names - {"__future__"})
+
+
+@cache
+def distributions() -> dict[str, list[str]]:
+    return {module: list(names) for module, names in packages_distributions().items()}
+
+
+def undeclared(files: Iterable[Path], declared: Iterable[str], own: set[str]) -> list[str]:
+    """Imports of third parties that no requirement in ``declared`` brings by its own name."""
+    allowed = {_normal(re.split(r"[\s\[<>=!~;]", requirement)[0]) for requirement in declared}
+    found = []
+    for file in files:
+        package = ("cxgauge", *file.relative_to(ROOT).parent.parts)
+        for line, module in imported_modules(file.read_text(encoding="utf-8"), package):
+            top = module.split(".")[0]
+            if top in sys.stdlib_module_names or top in own:
+                continue
+            bringing = distributions().get(top, [])
+            if not any(_normal(name) in allowed for name in bringing):
+                found.append(
+                    f"{file.relative_to(ROOT)}:{line}: {module} (of {', '.join(bringing) or 'nothing installed'})"
+                )
+    return found
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# Brought by what is declared, as part of its own interface: jinja2, pydantic, typer, opentelemetry-sdk, grafana-client.
+BROUGHT = ["click", "markupsafe", "opentelemetry-api", "pydantic-core", "requests"]
+
+
+def test_what_the_package_imports_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [one for group in project["optional-dependencies"].values() for one in group]
+    shipped = [file for file in sources() if "senders" not in file.parts]
+    assert undeclared(shipped, [*project["dependencies"], *extras, *BROUGHT], {"cxgauge"}) == []
+
+
+def test_what_the_tests_import_is_declared() -> None:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [
+        *document["project"]["dependencies"],
+        *document["project"]["optional-dependencies"]["embedded"],
+        *BROUGHT,
+    ]
+    declared += [one for one in document["dependency-groups"]["test"] if isinstance(one, str)]
+    assert undeclared(sorted((ROOT / "tests").rglob("*.py")), declared, {"cxgauge"}) == []
