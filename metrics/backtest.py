@@ -26,7 +26,7 @@ from .detection_input import BucketGrid, Channel, Fleet, Measurements
 from .detection_settings import DetectionSettings
 from .observation import SeriesKey
 
-__all__ = ["MONDAY", "BacktestEvent", "run_backtest"]
+__all__ = ["MONDAY", "BacktestEvent", "promise_kept", "run_backtest"]
 
 MONDAY = 345_600.0  # 1970-01-05 00:00 UTC, minute 0 of recordings
 OTHER = "(other)"  # the cell of groups that the history does not know
@@ -88,6 +88,27 @@ def run_backtest(
             events += _follow(stream, rows, names, [taught_by[name] for name in names], profile)
     place = {name: index for index, name in enumerate(stream.names)}
     return sorted(events, key=lambda event: (place[event.series], event.minute))
+
+
+def promise_kept(stream: Recording, alarms: int, promised: float) -> str:
+    """One line: false alarms promised and observed a series-month, if the recording holds no change.
+
+    The interval is Byar's approximation to the exact Poisson limits (Breslow & Day 1987, IARC 82, page 69).
+    """
+    minutes = np.zeros(len(stream.names))
+    for index in range(len(stream.names)):
+        mine = stream.minute[stream.series == index]
+        minutes[index] = mine.max() - mine.min() + 1 if len(mine) else 0
+    months = float(minutes.sum()) / (30 * 1440)
+    if months == 0:
+        return "no data, so nothing can be said about the promise"
+    low = alarms * (1 - 1 / (9 * alarms) - 1.96 / (3 * alarms**0.5)) ** 3 if alarms else 0.0
+    more = alarms + 1
+    high = more * (1 - 1 / (9 * more) + 1.96 / (3 * more**0.5)) ** 3
+    return (
+        f"promised {promised:g}, observed {alarms / months:.2f} false alarms a series-month "
+        f"(95 % interval {low / months:.2f} to {high / months:.2f}; {alarms} in {months:.1f} series-months)"
+    )
 
 
 def _teacher(name: str, history: Recording, stream: Recording) -> str:

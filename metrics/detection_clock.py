@@ -27,7 +27,7 @@ CLOCK_SECONDS = (3600.0, -3600.0)
 
 _CLOCK_PRIOR = 7.0  # nats against a moved clock
 _CLOCK_TRAFFIC = 1.0  # nats that volume must bring in favour of it
-_CLOCK_STEP = 1.0  # the most one window may say
+_CLOCK_STEP = 2.0  # the most one window may say
 _JOB_PRIOR = 8.0
 _JOB_LEAST = 0.03
 _JOB_EARLIER_BINS, _JOB_LATER_BINS = 30, 48  # a job may move by two and a half hours back, by four on

@@ -32,6 +32,7 @@ _CREEP_DEVIATIONS = 4.0
 _DAY = 86_400.0
 _FEWEST_FAILURES = 4.0
 _REFINE_WINDOWS = 60.0
+_HELD_TAIL = 1.5  # times the threshold that a tail needs while a shift is about to be reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,12 +359,19 @@ class Follower:
         events = self._count_recoveries(now, failed, mean)
         advance_count(state, test.ratios, test.dispersion, test.limit, now, failed, mean, inputs.tried)
         state.evidence[:, self._is_tail & moved] = 0.0
-        over = np.where(state.failed >= _FEWEST_FAILURES, state.evidence - test.threshold, -np.inf)
+        height = np.where(self._held_tails(), _HELD_TAIL, 1.0) * test.threshold
+        over = np.where(state.failed >= _FEWEST_FAILURES, state.evidence - height, -np.inf)
         for channel in np.flatnonzero(over.max(axis=0) >= 0):
             events += self._raise_count(int(channel), int(over[:, channel].argmax()), now)
             for item in fields(CountState):
                 getattr(state, item.name)[:, channel] = 0.0
         return events
+
+    def _held_tails(self) -> Floats:
+        """Tails whose scope is about to be reported as shifted: the shift has the first word."""
+        half = len(self._profile.shift.shifts) // 2
+        share = (self._shift.evidence / self._profile.shift.threshold)[:half, : self._scopes].max(axis=0)
+        return np.asarray(self._is_tail & (share > 0.5)[self._count_scope])
 
     def _count_recoveries(self, now: Floats, failed: Floats, mean: Floats) -> list[Event]:
         failing, test, evidence = self._failing, self._profile.count, self._settings.resolve_evidence

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from cxgauge.metrics.backtest import run_backtest
+from cxgauge.metrics.backtest import promise_kept, run_backtest
 from cxgauge.metrics.backtest_file import RecordingError, read_recording, write_events
 from cxgauge.metrics.detection_input import BucketGrid
 from cxgauge.metrics.detection_settings import DetectionSettings
@@ -138,3 +138,11 @@ def test_events_are_written_with_their_header(tmp_path):
     path = tmp_path / "events.csv"
     write_events(path, [("s", 5, 3, "0.18232", "0.10000", "0.25000", "up")])
     assert path.read_text() == "series,minute,change_minute,effect,lo,hi,kind\ns,5,3,0.18232,0.10000,0.25000,up\n"
+
+
+def test_promise_is_stated_with_its_interval(history):
+    line = promise_kept(history, 3, 1.0)
+    assert line == (
+        "promised 1, observed 22.50 false alarms a series-month (95 % interval 4.52 to 65.74; 3 in 0.1 series-months)"
+    )
+    assert promise_kept(history, 0, 1.0).startswith("promised 1, observed 0.00")
