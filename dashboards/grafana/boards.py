@@ -30,5 +30,5 @@ def dashboards(flows: Mapping[str, FlowSpec], language: Language = "en") -> dict
     words = Wording.of(language)
     ordered = {name: flows[name] for name in sorted(flows)}
     boards = [overview(ordered, words), *(flow_board(flow, words) for flow in ordered.values())]
-    boards += [step_board(ordered, words), health_board(words)]
+    boards += [step_board(ordered, words), health_board(ordered, words)]
     return {board["uid"]: board for board in boards}

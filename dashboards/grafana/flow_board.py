@@ -54,7 +54,7 @@ def _figures(flow: FlowSpec, words: Wording) -> PanelBuilder:
         words.text("Observations"),
     ]
     statement = (
-        f'SELECT sum(good) / nullif(sum(observations), 0) AS "{names[0]}", sum(timely) / nullif(sum(answered), 0) AS "{names[1]}", '
+        f'SELECT sum(good) / nullif(sum(observations), 0) AS "{names[0]}", sum(good) / nullif(sum(accurate), 0) AS "{names[1]}", '
         f'sum(accurate) / nullif(sum(returned), 0) AS "{names[2]}", '
         f'1 - sum(observations - good) / nullif(sum(observations * (1 - objective)), 0) AS "{names[3]}", '
         f'sum(observations) AS "{names[4]}" FROM ({_asked(flow, words)}) AS asked'
@@ -89,7 +89,7 @@ def _steps(flow: FlowSpec, words: Wording) -> PanelBuilder:
     }
     statement = (
         f'SELECT a.step_title AS "{names["step"]}", a.observations AS "{names["observations"]}", '
-        f'a.good / nullif(a.observations, 0) AS "{names["good"]}", a.timely / nullif(a.answered, 0) AS "{names["timely"]}", '
+        f'a.good / nullif(a.observations, 0) AS "{names["good"]}", a.good / nullif(a.accurate, 0) AS "{names["timely"]}", '
         f'a.accurate / nullif(a.returned, 0) AS "{names["accurate"]}", q.s[1] AS "{names["p50"]}", q.s[2] AS "{names["p95"]}", '
         f'q.s[3] AS "{names["p99"]}", 1 - (a.observations - a.good) / nullif(a.observations * (1 - a.objective), 0) '
         f'AS "{names["budget"]}" FROM ({_asked(flow, words)}) AS a CROSS JOIN LATERAL (SELECT array_agg(seconds ORDER BY q) AS s '

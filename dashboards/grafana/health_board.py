@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ...metrics.names import Label, Metric
 from .frame import HEALTH, Wording, new_dashboard, to_json
 from .palette import BAD, FAIR, GOOD, LINES
-from .panels import PROMETHEUS, Header, PanelBuilder, bars, chart, figures, promql
+from .panels import PROMETHEUS, Column, Header, PanelBuilder, bars, chart, figures, promql
 
 __all__ = ["health_board"]
 
 _RATE = "$__rate_interval"
 
 
-def health_board(words: Wording) -> dict[str, Any]:
+def health_board(flows: Iterable[str], words: Wording) -> dict[str, Any]:
     """The dashboard of collection, storage and evaluation."""
     text = words.text("Whether the ruler measures: look here before you trust a quiet dashboard.")
     board = new_dashboard(words, HEALTH, words.text("Health of the ruler"), text)
     for panel in (
         *_stats(words),
-        _written(words),
+        _written(flows, words),
         _dropped(words),
         _lags(words),
         _spool(words),
@@ -97,14 +98,15 @@ def _stat(title: str, text: str, expression: str, unit: str, no_data: str, steps
     return figures(header, [promql(expression, title, instant=True)], unit, no_data, steps=steps, datasource=PROMETHEUS)
 
 
-def _lines(
-    words: Wording, title: str, text: str, unit: str, *queries: Any, fill: int = 0, quiet: str | None = None
-) -> PanelBuilder:
+def _lines(words: Wording, title: str, text: str, unit: str, *queries: Any, names: Iterable[str] = ()) -> PanelBuilder:
+    named = [*(query.build().legend_format for query in queries), *names]
+    columns = {name: Column(colour=LINES[number % len(LINES)]) for number, name in enumerate(named) if "{" not in name}
     header = words.header(title, text, 12, 8)
-    return chart(header, queries, unit, quiet or words.no_data(), datasource=PROMETHEUS, interval="15s", fill=fill)
+    none = words.no_data()
+    return chart(header, queries, unit, none, datasource=PROMETHEUS, interval="15s", columns=columns)
 
 
-def _written(words: Wording) -> PanelBuilder:
+def _written(flows: Iterable[str], words: Wording) -> PanelBuilder:
     text = words.text(
         "Observations written a second, and received by flow. Falls to 0 by day: nothing arrives, ask the senders."
     )
@@ -115,6 +117,7 @@ def _written(words: Wording) -> PanelBuilder:
         "short",
         promql(f"sum(rate({Metric.WRITTEN_TOTAL}[{_RATE}]))", words.text("written")),
         promql(f"sum by ({Label.FLOW}) (rate({Metric.OBSERVATIONS_TOTAL}[{_RATE}]))", "{{" + Label.FLOW + "}}", "B"),
+        names=flows,
     )
 
 
@@ -131,6 +134,7 @@ def _dropped(words: Wording) -> PanelBuilder:
             f"sum by ({Label.REASON}) (rate({Metric.DROPPED_TOTAL}[{_RATE}]))",
             "{{" + Label.REASON + "}}",
         ),
+        names=("queue_full", "spool_full", "disk_full", "invalid", "too_old", "closed"),
     )
 
 

@@ -35,7 +35,7 @@ def overview(flows: Mapping[str, FlowSpec], words: Wording) -> dict[str, Any]:
 
 def _how(words: Wording) -> PanelBuilder:
     content = words.text(
-        "A **good answer** is fast, right and complete. **Timeliness** is the share of answers within the target, "
+        "A **good answer** is fast, right and complete. **Timeliness** is the share of right answers within the target, "
         "**accuracy** the share that no check found wrong, incomplete or stale. **Budget left** is what remains of "
         "the bad answers that the objective allows in the chosen span. Begin with the lowest budget and open that flow."
     )
@@ -71,7 +71,7 @@ def _summary(flows: Mapping[str, FlowSpec], words: Wording) -> str:
     values = step_values(flows.values(), words.language)
     parts = [
         f'"{name}" AS (SELECT flow, min(flow_title) AS title, sum(observations) AS observations, sum(good) AS good, '
-        "sum(returned) AS returned, sum(accurate) AS accurate, sum(answered) AS answered, sum(timely) AS timely, "
+        "sum(returned) AS returned, sum(accurate) AS accurate, "
         "sum(observations * (1 - objective)) AS allowed FROM ("
         f"{ask_steps(values, _earlier(FROM, before), _earlier(TO, before))}) AS asked GROUP BY flow)"
         for name, before in _SPANS.items()
@@ -99,7 +99,7 @@ def _table(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
     links = {name: flow_uid(name) for name in flows}
     statement = (
         f'{_summary(flows, words)} SELECT n.title AS "{names["flow"]}", n.observations AS "{names["observations"]}", '
-        f'n.good / nullif(n.observations, 0) AS "{names["good"]}", n.timely / nullif(n.answered, 0) AS "{names["timely"]}", '
+        f'n.good / nullif(n.observations, 0) AS "{names["good"]}", n.good / nullif(n.accurate, 0) AS "{names["timely"]}", '
         f'n.accurate / nullif(n.returned, 0) AS "{names["accurate"]}", '
         f'1 - (n.observations - n.good) / nullif(n.allowed, 0) AS "{names["budget"]}", '
         f'n.good / nullif(n.observations, 0) - w.good / nullif(w.observations, 0) AS "{names["week"]}", '

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...metrics.flow import FlowSpec
@@ -24,7 +23,6 @@ __all__ = [
 
 SCHEMA = Schema.NAME
 FROM, TO, INTERVAL = "$__timeFrom()::timestamptz", "$__timeTo()::timestamptz", "'$__interval'::interval"
-_GROWTH_LOG = math.log(1.02)  # of the sketch's buckets, see schema.sql
 
 
 def literal(text: str) -> str:
@@ -50,33 +48,27 @@ def dimension_filter(names: Sequence[str]) -> str:
 
 
 def step_values(flows: Iterable[FlowSpec], language: Language) -> str:
-    """What is specified of every step, as rows ``s``.
-
-    ``target`` is the timeliness target as a real-valued bucket of the sketch.
-    """
+    """What is specified of every step, as rows ``s``."""
     rows = [
         f"({position}, {literal(flow.name)}, {literal(flow.title.in_language(language))}, {literal(step.name)}, "
-        f"{literal(step.title.in_language(language))}, {math.log(step.timeliness.target_seconds) / _GROWTH_LOG:.6f}, "
-        f"{step.good_objective:g}::float8)"
+        f"{literal(step.title.in_language(language))}, {step.good_objective:g}::float8)"
         for flow in flows
         for position, step in enumerate(flow.steps)
     ]
-    return f"(VALUES {', '.join(rows)}) AS s (position, flow, flow_title, step, step_title, target, objective)"
+    return f"(VALUES {', '.join(rows)}) AS s (position, flow, flow_title, step, step_title, objective)"
 
 
 def ask_steps(values: str, start: str = FROM, end: str = TO, dimensions: str = "'{}'::jsonb") -> str:
-    """Counts of every step between two times: ``observations, good, returned, accurate, answered, timely``.
+    """Counts of every step between two times: ``observations, good, returned, accurate``.
 
-    ``returned`` had an answer, ``accurate`` of them were neither wrong nor incomplete nor stale; ``timely`` of the
-    ``answered`` (those with a usable duration) were not slower than the target: the sketch's bucket that holds the
-    target counts by the share below it, so the figure is exact but for durations within 2 % of the target.
+    ``returned`` had an answer, ``accurate`` of them were neither wrong nor incomplete nor stale. So ``accurate / returned``
+    is the accuracy, and ``good / accurate`` the timeliness: of the answers that were right and complete, the share
+    within the target. (What was wrong as well as slow counts as wrong only: the worst verdict wins.)
     """
     return (
         "SELECT s.*, c.* FROM " + values + " CROSS JOIN LATERAL ("
         "SELECT sum(r.good + r.slow + r.stale + r.incomplete + r.wrong + r.abandoned + r.timeout + r.error)::float8 AS observations, "
         "sum(r.good)::float8 AS good, sum(r.good + r.slow + r.stale + r.incomplete + r.wrong)::float8 AS returned, "
-        "sum(r.good + r.slow)::float8 AS accurate, sum(r.answered)::float8 AS answered, "
-        "sum((SELECT sum(e.amount * least(greatest(s.target - e.bucket + 1, 0), 1)) "
-        "FROM unnest(r.buckets, r.bucket_counts) AS e (bucket, amount)))::float8 AS timely "
+        "sum(r.good + r.slow)::float8 AS accurate "
         f"FROM {SCHEMA}.rollup_rows(s.flow, s.step, {start}, {end}, {dimensions}) AS r) AS c"
     )

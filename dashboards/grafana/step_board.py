@@ -95,7 +95,7 @@ def _figures(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
         f"(SELECT * FROM {step_values(flows.values(), words.language)} WHERE flow = {_FLOW} AND step = {_STEP}) AS s"
     )
     statement = (
-        f'SELECT good / nullif(observations, 0) AS "{names[0]}", timely / nullif(answered, 0) AS "{names[1]}", '
+        f'SELECT good / nullif(observations, 0) AS "{names[0]}", good / nullif(accurate, 0) AS "{names[1]}", '
         f'accurate / nullif(returned, 0) AS "{names[2]}", 1 - (observations - good) / nullif(observations * (1 - objective), 0) '
         f'AS "{names[3]}", observations AS "{names[4]}" FROM ({asked}) AS asked'
     )
@@ -133,7 +133,7 @@ def _quantiles(words: Wording) -> PanelBuilder:
         "Durations before and after the chosen moment. All rows up by about the same: everything got slower; only the lowest "
         "rows: a part of the answers did."
     )
-    return rows(words.header(words.text("Before and after"), text, 10, 11), sql(statement), columns, words.no_data())
+    return rows(words.header(words.text("Before and after"), text, 10, 12), sql(statement), columns, words.no_data())
 
 
 def _distribution(words: Wording) -> PanelBuilder:
@@ -159,7 +159,7 @@ def _distribution(words: Wording) -> PanelBuilder:
         "Share of answers by duration, rows of about 20 %. The whole hill moved: everything got slower. A second hill: a part "
         "of the answers takes another way, find it by dimension."
     )
-    header = words.header(words.text("Distribution before and after"), text, 14, 11)
+    header = words.header(words.text("Distribution before and after"), text, 14, 12)
     return rows(header, sql(statement), columns, words.no_data())
 
 
@@ -181,8 +181,8 @@ def _by_dimension(words: Wording) -> PanelBuilder:
         "ORDER BY a.observations DESC LIMIT 100"
     )
     columns = {
-        names["value"]: Column(width=120),
-        names["observations"]: Column("short", width=110),
+        names["value"]: Column(width=100),
+        names["observations"]: Column("short", width=100),
         names["good"]: Column("percentunit", 2, width=110),
         names["good_change"]: Column(
             "percentunit", 2, steps=((None, BAD), (-0.002, FAIR), (0, GOOD)), cell="background"
@@ -230,9 +230,9 @@ def _deviations(words: Wording) -> PanelBuilder:
         names[0]: Column("dateTimeAsIso", width=150),
         names[1]: Column(width=110),
         names[3]: Column("percentunit", 1, width=80),
-        names[4]: Column(width=140),
+        names[4]: Column(width=130),
         names[2]: Column(width=130),
-        names[5]: Column("short", width=80),
+        names[5]: Column("short", width=100),
     }
     text = words.text(
         "What was found of this step in the span, with 95 % intervals. Choose one at the top to compare before and after it."
