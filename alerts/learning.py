@@ -42,15 +42,15 @@ class LearningSchedule:
 
 
 def learn_from_store(
-    store: Store, through: float, schedule: LearningSchedule, settings: DetectionSettings
+    store: Store, through: float, schedule: LearningSchedule, settings: DetectionSettings, *, flow: str | None = None
 ) -> Profile | None:
-    """Learn the baseline of everything stored up to ``through``; ``None`` without any data.
+    """Learn the baseline of everything stored up to ``through``, or of one flow; ``None`` without any data.
 
     Time in which a flow had an alert that nobody accepted, and maintenance windows, teach nothing about
     that flow; what other flows did meanwhile counts.
     """
     start = through - schedule.history_seconds
-    rollup, keys = store.read_rollups(start, through)
+    rollup, keys = store.read_rollups(start, through, flow)
     if not len(rollup):
         return None
     numbers = sorted(keys, key=lambda number: (keys[number].flow, keys[number].step, keys[number].dimensions))

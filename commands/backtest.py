@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from ..metrics.detection_input import BucketGrid
-    from ..metrics.detection_settings import DetectionSettings
 
 __all__ = ["backtest"]
 
@@ -26,9 +22,6 @@ def backtest(
     flow: Annotated[str | None, typer.Option(help="Judge this flow of the own store instead of a recording.")] = None,
     start: Annotated[str, typer.Option("--from", help="With --flow: a day, a time, or 7d for days ago.")] = "1d",
     end: Annotated[str, typer.Option("--to", help="With --flow: end of the span to judge.")] = "now",
-    nulls: Annotated[
-        bool, typer.Option("--nulls", help="Show promised against observed false alarms on --history alone.")
-    ] = False,
     false_alarms_per_series_month: Annotated[
         float | None,
         typer.Option(
@@ -38,7 +31,7 @@ def backtest(
     ] = None,
     nulls: Annotated[
         bool,
-        typer.Option("--nulls", help="The recording holds no change: print promised against observed false alarms."),
+        typer.Option("--nulls", help="The recording holds no change: check the promise on it."),
     ] = False,
     bucket_lo: Annotated[float, typer.Option(help="Lower end of histogram bucket 0, as ln seconds.")] = -4.0,
     bucket_width: Annotated[float, typer.Option(help="Width of a histogram bucket in ln seconds.")] = 0.125,
@@ -46,9 +39,8 @@ def backtest(
 ) -> None:
     r"""Judge a recording, or a flow's stored past, by a history, online: nothing at minute t uses data after t.
 
-    With --flow, the stored windows from --from to --to are judged by what was before; a table of alarms is printed, with
-    their delay beside the limit that theory sets, and -o writes a picture (HTML). With --nulls, each half of --history
-    is judged by the other and alarms are counted as false.
+    With --flow, the stored windows from --from to --to are judged by what was before; a table of alarms is printed,
+    with their delay beside the limit that theory sets, and -o writes a picture (HTML).
 
     Both files have the header series,minute,group,n,sum_log,sum_sq,hist,fails (minute = minutes since a Monday 00:00,
     hist = bucket:count pairs, fields may be empty). A stream <id>@<name> is judged by history series <name>,
@@ -57,7 +49,7 @@ def backtest(
     \b
     Example:  cxgauge backtest --history past.csv.gz --input today.csv --output events.csv
     Example:  cxgauge backtest --flow bill_inquiry --from 2d --to now -o backtest.html
-    Example:  cxgauge backtest --nulls --history past.csv.gz
+    Example:  cxgauge backtest --nulls --history past.csv.gz --input quiet.csv.gz --output events.csv
     """
     if flow is not None:
         if history is not None or input_ is not None or nulls:
@@ -66,10 +58,8 @@ def backtest(
 
         backtest_store(flow, start, end, config, output, false_alarms_per_series_month)
         return
-    if history is None:
-        raise typer.BadParameter("--history is needed, or --flow for the own store")
-    if not nulls and (input_ is None or output is None):
-        raise typer.BadParameter("--input and --output are needed beside --history, or --nulls")
+    if history is None or input_ is None or output is None:
+        raise typer.BadParameter("--history, --input and --output are needed, or --flow for the own store")
     from ..metrics.backtest import promise_kept, run_backtest
     from ..metrics.backtest_file import RecordingError, read_recording, write_events
     from ..metrics.detection_input import BucketGrid
@@ -77,11 +67,9 @@ def backtest(
 
     if not bucket_width > 0:
         raise typer.BadParameter(f"--bucket-width={bucket_width:g} is not above 0")
-    settings = DetectionSettings(false_alarms_per_series_month=false_alarms_per_series_month or 1.0)
+    budget = false_alarms_per_series_month or 1.0
+    settings = DetectionSettings(false_alarms_per_series_month=budget)
     try:
-        if nulls or input_ is None or output is None:
-            _show_nulls(history, settings, BucketGrid(bucket_lo, bucket_width))
-            return
         past, stream = read_recording(history), read_recording(input_)
         events = run_backtest(past, stream, settings, BucketGrid(bucket_lo, bucket_width))
         write_events(output, (event.row() for event in events))
@@ -93,17 +81,5 @@ def backtest(
         raise typer.Exit(1) from error
     paged = sum(event.kind in ("up", "tail", "fail") for event in events)
     if nulls:
-        typer.echo(promise_kept(stream, paged, false_alarms_per_series_month))
+        typer.echo(promise_kept(stream, paged, budget))
     typer.echo(f"{len(stream.names)} series followed, {paged} alarms, {len(events) - paged} other events: {output}")
-
-
-def _show_nulls(history: Path, settings: DetectionSettings, grid: BucketGrid) -> None:
-    from ..metrics.backtest_file import read_recording
-    from ..metrics.backtest_nulls import check_nulls
-
-    found = check_nulls(read_recording(history), settings, grid)
-    low, high = found.interval
-    said = {True: "kept", False: "broken", None: "the history is too short to tell"}[found.kept]
-    typer.echo(f"{found.series} series, {found.series_months:.2f} series-months, {found.alarms} alarms taken for false")
-    typer.echo(f"promised: at most {found.promised:g} a series-month")
-    typer.echo(f"observed: {found.observed:.2f} a series-month (95 % interval {low:.2f} to {high:.2f}): {said}")
