@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import pwd
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 from urllib.parse import quote
 
 __all__ = ["ACCOUNT", "EmbeddedPostgres", "EmbeddedPostgresError", "default_directory"]
@@ -58,12 +60,20 @@ def default_directory() -> Path:
     return Path(state) / "cxgauge" / "postgres"
 
 
-class EmbeddedPostgres:
-    """A PostgreSQL server in ``directory``: ``start()`` gives a DSN, ``stop()`` ends what this object started.
+class _User(NamedTuple):
+    """An object that has started the server, or found it running, and has not called ``stop()`` yet."""
 
-    Starting is idempotent: a server that already runs there (of another process) is used and left running; one whose
-    starter has died is adopted. A stale ``postmaster.pid``, even one whose number belongs to another program by now,
-    does not block the start.
+    pid: int
+    since: str
+    token: str
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server in ``directory``: ``start()`` gives a DSN, ``stop()`` ends the server with its last user.
+
+    Starting is idempotent: a server that already runs there (of another process) is used; whoever stops while others
+    use it leaves it to them; one whose users have died is adopted. A stale ``postmaster.pid``, even one whose number
+    belongs to another program by now, does not block the start.
 
     Attributes:
         directory: Where the data really are. As root, when ``directory`` lies behind a folder that other accounts may
@@ -77,7 +87,7 @@ class EmbeddedPostgres:
         self.actions: list[str] = []
         self._settings = {**_SETTINGS, **(settings or {})}
         self._account: pwd.struct_passwd | None = None
-        self._owned = False
+        self._token = secrets.token_hex(8)
         if os.geteuid() == 0:
             self.directory = _reachable_directory(self.requested_directory)
             if self.directory != self.requested_directory:
@@ -130,22 +140,32 @@ class EmbeddedPostgres:
                 if not (self.data_directory / "PG_VERSION").exists():
                     self._initialise(programs)
                 self._launch(programs)
-                self._take_ownership()
+                self._take_ownership(self._me())
             elif not _alive(self._owner()):
-                self._take_ownership()
+                self._take_ownership(self._me())
+            self._write_users([*self._other_users(), self._me()])
             self._create_database()
         return self.dsn()
 
     def stop(self) -> None:
-        """Stop the server if this object started it (fast shutdown: open transactions are rolled back)."""
-        if not self._owned or not self.directory.exists():
+        """Stop the server if this object started it and nobody else uses it; else leave it to who does.
+
+        Fast shutdown: open transactions are rolled back.
+        """
+        if not self.directory.exists():
             return  # a server whose files were deleted under it notices within a minute and ends by itself
         programs = self._programs()
         with self._lock():
+            others = self._other_users()
+            self._write_users(others)
+            if not self._owned:
+                return
+            if others and self.running():
+                self._take_ownership(others[0])
+                return
             if self.running():
                 self._run([programs / "pg_ctl", "-w", "-t", "60", "-m", "fast", "-D", self.data_directory, "stop"])
             (self.directory / "owner.json").unlink(missing_ok=True)
-            self._owned = False
 
     def kill(self) -> None:
         """End the server as a power cut would, for tests: SIGKILL to the postmaster and wait for its children.
@@ -167,7 +187,7 @@ class EmbeddedPostgres:
         """
         self.stop()
         if self.running():
-            owner = (self._owner() or (None,))[0]
+            owner = getattr(self._owner(), "pid", None)
             raise EmbeddedPostgresError(
                 f"{self.directory}: not removed, the server belongs to process {owner}; stop that first"
             )
@@ -325,16 +345,25 @@ class EmbeddedPostgres:
                 )
             time.sleep(0.01)
 
-    def _take_ownership(self) -> None:
-        (self.directory / "owner.json").write_text(json.dumps({"pid": os.getpid(), "since": _start_time(os.getpid())}))
-        self._owned = True
+    def _me(self) -> _User:
+        return _User(os.getpid(), _start_time(os.getpid()), self._token)
 
-    def _owner(self) -> tuple[int, str] | None:
-        try:
-            owner = json.loads((self.directory / "owner.json").read_text())
-            return int(owner["pid"]), str(owner["since"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+    @property
+    def _owned(self) -> bool:
+        return self._owner() == self._me()
+
+    def _take_ownership(self, user: _User) -> None:
+        (self.directory / "owner.json").write_text(json.dumps(user._asdict()))
+
+    def _owner(self) -> _User | None:
+        return next(iter(_users(self.directory / "owner.json")), None)
+
+    def _other_users(self) -> list[_User]:
+        """Who else has started this server and lives."""
+        return [user for user in _users(self.directory / "users.json") if user != self._me() and _alive(user)]
+
+    def _write_users(self, users: list[_User]) -> None:
+        (self.directory / "users.json").write_text(json.dumps([user._asdict() for user in users]))
 
     def _own(self, path: Path) -> None:
         if self._account is not None:
@@ -389,5 +418,14 @@ def _start_time(pid: int) -> str:
         return ""
 
 
-def _alive(owner: tuple[int, str] | None) -> bool:
-    return owner is not None and owner[1] != "" and _start_time(owner[0]) == owner[1]
+def _alive(user: _User | None) -> bool:
+    return user is not None and user.since != "" and _start_time(user.pid) == user.since
+
+
+def _users(path: Path) -> list[_User]:
+    """The users in a file, which has one or a list of them; none where it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text())
+        return [_User(**user) for user in (found if isinstance(found, list) else [found])]
+    except (OSError, ValueError, TypeError):
+        return []

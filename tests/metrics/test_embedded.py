@@ -98,6 +98,19 @@ def test_server_of_another_process_is_shared_and_adopted_when_that_process_has_d
     assert not heir.running()
 
 
+def test_who_stops_first_leaves_the_server_to_the_other(folder: Path) -> None:
+    first, second = EmbeddedPostgres(folder / "pg"), EmbeddedPostgres(folder / "pg")
+    dsn = first.start()
+    assert second.start() == dsn
+    first.stop()
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    first.stop()
+    assert second.running()
+    second.stop()
+    assert not second.running()
+
+
 def test_path_too_long_for_a_socket_puts_the_socket_elsewhere(folder: Path) -> None:
     server = EmbeddedPostgres(folder / ("long" * 25) / "pg")
     assert not server.socket_directory.is_relative_to(folder)
