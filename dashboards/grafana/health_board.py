@@ -123,7 +123,7 @@ def _written(flows: Iterable[str], words: Wording) -> PanelBuilder:
 
 def _dropped(words: Wording) -> PanelBuilder:
     text = words.text(
-        "Observations lost a second, by reason. Queue full: the sender's buffer; spool full: the database is away too long."
+        "Observations lost a second, by reason. buffer_full: the recorder's process is too busy; spool_full: the database is away too long."
     )
     return _lines(
         words,
@@ -134,7 +134,16 @@ def _dropped(words: Wording) -> PanelBuilder:
             f"sum by ({Label.REASON}) (rate({Metric.DROPPED_TOTAL}[{_RATE}]))",
             "{{" + Label.REASON + "}}",
         ),
-        names=("queue_full", "spool_full", "disk_full", "invalid", "too_old", "closed"),
+        names=(
+            "buffer_full",
+            "spool_full",
+            "spool_error",
+            "unknown_flow",
+            "unknown_step",
+            "no_flow",
+            "not_configured",
+            "internal_error",
+        ),
     )
 
 
