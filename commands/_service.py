@@ -247,8 +247,19 @@ class Service:
 
     def _health(self) -> HealthFigures:
         progress, evaluation = self.writer.progress, self.evaluation
+        receiver = self.receiver.receiver
+        counters = receiver.counters
         return HealthFigures(
             dropped={"refused": progress.refused} | {kind.value: progress.counts[kind.value] for kind in ProblemKind},
+            received={
+                "accepted": counters.observations,
+                "ignored": counters.ignored,
+                "duplicate": counters.duplicates,
+                "refused": counters.refused,
+            },
+            replies={str(status): count for status, count in receiver.replies.items()},
+            dimension_other=receiver.mapper.dimension_other,
+            clock_ahead=receiver.mapper.clock_ahead,
             written=progress.observations,
             writer_failures=progress.failures,
             writer_lag_seconds=progress.lag_seconds,

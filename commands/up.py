@@ -29,10 +29,10 @@ def up(
     """
     import psycopg
 
-    from ..collectors.receiver_server import UnprotectedError
     from ..collectors.spool import SpoolError
     from ..metrics.embedded import EmbeddedPostgresError
     from ..metrics.secret import SecretError
+    from ..metrics.store_migrations import MigrationError
     from ..metrics.strict_yaml import SpecificationError
     from ._service import Service
 
@@ -44,8 +44,8 @@ def up(
         raise fail(str(error)) from None
     except psycopg.OperationalError as error:
         raise fail(f"the database cannot be reached: {error}") from None
-    except (EmbeddedPostgresError, SpoolError, UnprotectedError, SecretError, OSError, ValueError) as error:
-        raise fail(str(error)) from None
+    except (EmbeddedPostgresError, MigrationError, SpoolError, SecretError, OSError, ValueError) as error:
+        raise fail(str(error)) from None  # UnprotectedError is a ValueError
     typer.echo(f"pages on {service.http.url}   receiving on {service.receiver.url}")
     signals.wait(service.reload)
     typer.echo("draining …")

@@ -21,6 +21,10 @@ class HealthFigures:
 
     Attributes:
         dropped: Observations lost since the start, by reason.
+        received: What the receiver made of what came in since the start, by result.
+        replies: Replies of the receiver by HTTP status.
+        dimension_other: Received values beyond a dimension's limit, counted as ``other``, by ``flow.dimension``.
+        clock_ahead: Received observations whose sender's clock was ahead.
         written: Observations written to the store since the start.
         writer_failures: Failed attempts to write since the start.
         writer_lag_seconds: How long the oldest observation waits to be written.
@@ -31,6 +35,10 @@ class HealthFigures:
     """
 
     dropped: Mapping[str, int] = field(default_factory=dict)
+    received: Mapping[str, int] = field(default_factory=dict)
+    replies: Mapping[str, int] = field(default_factory=dict)
+    dimension_other: Mapping[str, int] = field(default_factory=dict)
+    clock_ahead: int | None = None
     written: int | None = None
     writer_failures: int | None = None
     writer_lag_seconds: float | None = None
@@ -52,12 +60,24 @@ def health_families(health: HealthFigures | None) -> Iterator[Metric]:
     yield build
     if health is None:
         return
-    dropped = CounterMetricFamily(
-        Name.DROPPED_TOTAL, "Observations lost since the start, by reason.", labels=[Label.REASON]
-    )
-    for reason, count in sorted(health.dropped.items()):
-        dropped.add_metric([reason], count)
-    yield dropped
+    for name, text, label, counts in (
+        (Name.DROPPED_TOTAL, "Observations lost since the start, by reason.", Label.REASON, health.dropped),
+        (
+            Name.RECEIVED_TOTAL,
+            "What was received since the start, by what became of it.",
+            Label.RESULT,
+            health.received,
+        ),
+        (Name.RECEIVER_REPLIES_TOTAL, "Replies of the receiver, by HTTP status.", Label.STATUS, health.replies),
+        (
+            Name.DIMENSION_OTHER_TOTAL,
+            "Received values beyond the limit of a dimension (flow.dimension), counted as other.",
+            Label.DIMENSION,
+            health.dimension_other,
+        ),
+    ):
+        if counts or name == Name.DROPPED_TOTAL:
+            yield _counts(name, text, label, counts)
     yield from _present(
         CounterMetricFamily,
         (Name.WRITTEN_TOTAL, "Observations written to the store since the start.", health.written),
@@ -75,6 +95,13 @@ def health_families(health: HealthFigures | None) -> Iterator[Metric]:
             health.evaluation_duration_seconds,
         ),
     )
+
+
+def _counts(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family
 
 
 def _present(
