@@ -20,6 +20,7 @@ from .impact import Impact
 
 __all__ = [
     "ALERTING",
+    "CALENDAR_KINDS",
     "EVALUATION",
     "RULER",
     "SOURCE",
@@ -108,13 +109,20 @@ class Member:
     recovered_at: float | None = None
 
 
+CALENDAR_KINDS = frozenset({"holiday", "workday", "statement", "payday", "special"})
+
+
 @dataclass(frozen=True, slots=True)
 class NearbyEvent:
-    """What happened close to the beginning of an alert, such as a release: coincidence until shown otherwise."""
+    """Something close to the beginning of an alert, such as a release: coincidence until shown otherwise.
+
+    ``kind`` is that of an event, or one of :data:`CALENDAR_KINDS` for what the bank's calendar says of the day.
+    """
 
     at: float
     kind: str
     title: str
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

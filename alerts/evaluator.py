@@ -350,7 +350,7 @@ class Evaluator:
                 attribution, impact = investigate(self._store, self._flows, alert, now)
                 if alert.attribution is not None and not alert.is_open:
                     attribution = alert.attribution  # what came after the end would only dilute it
-                lifecycle.attach(alert.id, attribution, impact, nearby_of(self._store, alert))
+                lifecycle.attach(alert.id, attribution, impact, nearby_of(self._store, alert, self._settings.detection))
                 if self._announcer.draws:
                     trends[alert.id] = trend_of(self._store, alert, now)
         outgoing = self._announcer.compose(transitions, lifecycle, now, trends)

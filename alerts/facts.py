@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..metrics.deviation import Deviation, DeviationKind
-from .alert import RULER, Alert, AlertState
+from .alert import CALENDAR_KINDS, RULER, Alert, AlertState, NearbyEvent
 from .attribution import Attribution, Concentration, Contribution
 from .impact import Impact
 from .sentences import Sentences, pairs
@@ -15,6 +15,7 @@ __all__ = ["Fact", "Facts"]
 
 _WORST_LISTED = 3
 _ALSO_LISTED = 6
+_LAG_IN_MINUTES = 3600.0
 _MIX_WORTH_SAYING = 0.1  # of the whole change
 
 
@@ -172,14 +173,32 @@ class Facts:
     def _nearby(self, alert: Alert) -> str:
         """What happened close to the beginning, with the lag."""
         text = self.say.translator.text
-        listed = []
-        for event in alert.nearby:
-            minutes = f"{abs(event.at - alert.lead.started_at) / 60:.0f}"
-            if event.at <= alert.lead.started_at:
-                listed.append(text("{title}, {minutes} min before", title=event.title, minutes=minutes))
-            else:
-                listed.append(text("{title}, {minutes} min after", title=event.title, minutes=minutes))
-        return text("; ").join(listed)
+        return text("; ").join(self._near(event, alert.lead.started_at) for event in alert.nearby)
+
+    def _near(self, event: NearbyEvent, began: float) -> str:
+        text = self.say.translator.text
+        words = {
+            "deployment": text("deployment"),
+            "configuration": text("configuration change"),
+            "campaign": text("campaign"),
+            "incident": text("incident"),
+            "maintenance": text("maintenance"),
+            "holiday": text("holiday"),
+            "workday": text("make-up workday"),
+            "statement": text("statement day"),
+            "payday": text("payday"),
+            "special": text("special day"),
+        }
+        kind = words.get(event.kind, event.kind)
+        what = text("{kind} {title}", kind=kind, title=event.title) if event.title else kind
+        if event.kind in CALENDAR_KINDS:
+            return text("{what} that day", what=what)
+        minutes = f"{abs(event.at - began) / 60:.0f}"
+        if event.at > began:
+            return text("{title}, {minutes} min after", title=what, minutes=minutes)
+        if began - event.at > _LAG_IN_MINUTES and event.ended_at is not None and event.ended_at >= began:
+            return text("{what}, going on since {at}", what=what, at=self.say.figures.time(event.at, self.say.now))
+        return text("{title}, {minutes} min before", title=what, minutes=minutes)
 
     def _evidence(self, lead: Deviation) -> str:
         text = self.say.translator.text

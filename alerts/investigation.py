@@ -14,15 +14,18 @@ import psycopg
 import structlog
 from numpy.typing import NDArray
 
+from ..metrics.detection_settings import DetectionSettings
 from ..metrics.deviation import Deviation, DeviationKind, Scope
 from ..metrics.flow import FlowSpec
 from ..metrics.observation import SeriesKey
 from ..metrics.rollup import Rollup
 from ..metrics.store import Store
-from ..metrics.store_alerts import completions, nearby_events
+from ..metrics.store_alerts import completions
+from ..metrics.store_events import events_near
 from ..metrics.verdict import Verdict
 from .alert import RULER, Alert, NearbyEvent
 from .attribution import Attribution, CellCounts, attribute_failures, attribute_latency
+from .calendar_days import calendar_days
 from .chart import Trend
 from .impact import Estimate, Impact, completions_lost
 
@@ -31,6 +34,7 @@ __all__ = ["attribution_of", "dominant_verdict", "impact_of", "investigate", "ne
 _BEFORE_SECONDS = 6 * 3600.0
 _AFTER_LIMIT_SECONDS = 6 * 3600.0
 _HOUR_SECONDS = 3600.0
+_EVENTS_LISTED = 5
 _TREND_SECONDS = 3 * 3600.0
 _COMPLETION_SECONDS = 300.0  # instances that began later may still be under way
 _BAD = tuple(verdict for verdict in Verdict if verdict >= Verdict.STALE)
@@ -51,15 +55,22 @@ def investigate(
         return None, None
 
 
-def nearby_of(store: Store, alert: Alert) -> tuple[NearbyEvent, ...]:
-    """Events from an hour before the change to ten minutes after it, nearest first; none when they cannot be read."""
+def nearby_of(store: Store, alert: Alert, settings: DetectionSettings) -> tuple[NearbyEvent, ...]:
+    """What happened near the beginning: events, nearest first, then what the bank's calendar says of the day.
+
+    Events that began from an hour before the change to ten minutes after it, or were going on then; none of them when
+    they cannot be read.
+    """
+    began, scope = alert.lead.started_at, alert.scope
+    start, end = began - _HOUR_SECONDS, began + _HOUR_SECONDS / 6
     try:
         with store.connection() as connection:
-            found = nearby_events(connection, alert.flow, alert.lead.started_at, _HOUR_SECONDS, _HOUR_SECONDS / 6)
+            found = events_near(connection, began, start, end, scope.flow, scope.step, limit=_EVENTS_LISTED)
     except psycopg.Error as error:
         _log.error("an alert goes without nearby events", alert=alert.id, error=type(error).__name__)
-        return ()
-    return tuple(NearbyEvent(*each) for each in found)
+        found = []
+    events = tuple(NearbyEvent(each.at, each.kind, each.title, each.ended_at) for each in found)
+    return events + calendar_days(began, settings)
 
 
 def trend_of(store: Store, alert: Alert, now: float) -> Trend | None:

@@ -108,6 +108,7 @@ class NearbyPayload(_Payload):
     """An event close to the beginning; coincidence until shown otherwise."""
 
     at: str
+    ended_at: str | None
     kind: str
     title: str
 
@@ -165,7 +166,15 @@ def alert_payload(alert: Alert, titles: Titles, figures: Figures) -> AlertPayloa
         evidence=lead.evidence,
         attribution=_attribution(alert.attribution),
         impact=_impact(alert),
-        nearby=[NearbyPayload(at=iso(event.at), kind=event.kind, title=event.title) for event in alert.nearby],
+        nearby=[
+            NearbyPayload(
+                at=iso(event.at),
+                ended_at=_optional_time(event.ended_at, figures),
+                kind=event.kind,
+                title=event.title,
+            )
+            for event in alert.nearby
+        ],
         same_cause=[
             MemberPayload(
                 kind=member.deviation.kind,

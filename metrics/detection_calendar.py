@@ -16,7 +16,7 @@ from .detection_settings import DetectionSettings
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
-__all__ = ["SLOTS_PER_DAY", "WEEKEND", "WORKDAY", "LocalTime", "local_time"]
+__all__ = ["SLOTS_PER_DAY", "WEEKEND", "WORKDAY", "LocalTime", "holiday_name", "is_workday", "local_time"]
 
 SLOTS_PER_DAY = 96  # quarter hours
 WORKDAY, WEEKEND = 0, 1
@@ -75,6 +75,24 @@ def _day_kind(country: str, special: frozenset[str], number: int) -> tuple[int, 
         # a make-up workday is listed by the calendar as a working weekend day
         free = not calendar.is_working_day(date)
     return (WEEKEND if free else WORKDAY), date.isoformat() in special
+
+
+def holiday_name(country: str, date: dt.date) -> str:
+    """What a public holiday is called in its country; empty when the date is none, or without a country."""
+    return str(_named_holidays(country, date.year).get(date) or "") if country else ""
+
+
+def is_workday(country: str, date: dt.date) -> bool:
+    """Whether people work on a date: Monday to Friday, less holidays, plus make-up workdays."""
+    return bool(_holidays(country, date.year).is_working_day(date)) if country else date.weekday() < 5
+
+
+@lru_cache(maxsize=64)
+def _named_holidays(country: str, year: int) -> Any:
+    import holidays
+
+    language = _holidays(country, year).default_language  # whatever the environment's language is
+    return holidays.country_holidays(country, years=year, language=language)
 
 
 @lru_cache(maxsize=64)

@@ -38,7 +38,6 @@ __all__ = [
     "mark_delivered",
     "mark_failed",
     "mark_retry",
-    "nearby_events",
     "newest_baseline",
     "newest_baseline_id",
     "note_alertmanager_post",
@@ -311,14 +310,6 @@ def save_deviation(connection: Connection, deviation: Deviation, alert_id: str |
         "alert_id": alert_id,
     }
     connection.execute(named_query("alerts.save_deviation"), values)
-
-
-def nearby_events(
-    connection: Connection, flow: str, moment: float, before: float, after: float, limit: int = 5
-) -> list[tuple[float, str, str]]:
-    """Events ``(at, kind, title)`` of a flow or of everything around a moment, nearest first."""
-    values = {"flow": flow, "moment": moment, "start": moment - before, "end": moment + after, "limit": limit}
-    return [(row[0], row[1], row[2]) for row in connection.execute(named_query("alerts.nearby_events"), values)]
 
 
 def read_silences(connection: Connection, ending_after: float) -> list[str]:

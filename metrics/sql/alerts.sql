@@ -206,8 +206,3 @@ ON CONFLICT (notifier, alert_id) DO UPDATE SET
 -- name: note_resolved_post
 UPDATE alertmanager_posts SET resolved_posted_at = to_timestamp(%(now)s)
 WHERE notifier = %(notifier)s AND alert_id = ANY (%(ids)s) AND resolved_posted_at IS NULL
-
--- name: nearby_events
-SELECT extract(epoch FROM at)::float8, kind, title FROM events
-WHERE at >= to_timestamp(%(start)s) AND at <= to_timestamp(%(end)s) AND (flow IS NULL OR flow = %(flow)s)
-ORDER BY abs(extract(epoch FROM at - to_timestamp(%(moment)s))), event_id LIMIT %(limit)s

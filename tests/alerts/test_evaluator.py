@@ -93,7 +93,7 @@ def test_what_was_injected_is_found_told_and_ended(any_bank: Any) -> None:
     assert abs(slower.lead.started_at - began) <= 180
     assert slower.resolution == "recovered"
     assert ("app_version", "8.2.0") in slower.attribution.contributions[0].dimensions
-    assert [event.title for event in slower.nearby] == ["app 8.2.0"]
+    assert [(event.kind, event.title) for event in slower.nearby] == [("deployment", "app 8.2.0")]
     failing = found["failing", "details", "details_present"]
     assert failing.attribution.concentration == "everyone"
     assert 0 < failing.impact.customers <= failing.impact.customers_seen

@@ -99,7 +99,13 @@ def test_what_an_accepted_alert_says(
 def full(deviation: MakeDeviation, fired: Fire, attribution: Attribution, impact: Impact) -> Alert:
     others = [deviation(step="details", dimensions=[("region", f"r{index}")]) for index in range(8)]
     alert = fired(deviation(), *others)
-    nearby = (NearbyEvent(NOW - 360, "deployment", "app 8.2.0"), NearbyEvent(NOW - 60, "configuration", "pool size 40"))
+    nearby = (
+        NearbyEvent(NOW - 360, "deployment", "app 8.2.0"),
+        NearbyEvent(NOW - 60, "configuration", "pool size 40"),
+        NearbyEvent(NOW - 90_000, "campaign", "spring offer", NOW + 60),
+        NearbyEvent(NOW - 38_700, "holiday", "元旦", NOW + 47_700),
+        NearbyEvent(NOW - 38_700, "payday", "", NOW + 47_700),
+    )
     return replace(
         alert,
         nearby=nearby,
