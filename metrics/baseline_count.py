@@ -92,7 +92,7 @@ def calibrate_counts(
     limit = evidence_limit(threshold, middle, settings)
     peaks = _peaks(failed, mean, tried, ratios, dispersion, threshold, limit, settings)
     more = correction(peaks, rate * BLOCK_SECONDS / settings.window_seconds)
-    threshold = np.maximum(threshold + np.clip(more, -2.5, 20.0), 3.0)
+    threshold = np.maximum(threshold + np.clip(more, -1.0, 20.0), 3.0)
     total = tried.sum(axis=0)
     threshold = np.where((total > 0) & (rate > 0), threshold, np.inf)
     overall = np.divide(mean.sum(axis=0), total, out=np.zeros(channels), where=total > 0)

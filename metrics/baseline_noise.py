@@ -16,7 +16,8 @@ __all__ = ["fit_noise"]
 Floats = NDArray[Any]  # float64
 
 _SHORT_LAGS = (1, 2, 3, 4, 6, 8, 11, 15)
-_CORRELATIONS = np.array([0.0, 0.15, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.94])
+_CORRELATIONS = np.array([0, *np.arange(0.1, 0.7, 0.1), *np.arange(0.65, 0.9, 0.025), 0.9, 0.92, 0.94, 0.96])
+_SAFE_SIDE = 1.1  # the long-run variance is known to about a tenth
 _LEVEL_FLOOR = 0.002  # no level is known better than this (ln seconds)
 
 
@@ -64,7 +65,9 @@ def fit_noise(residual: Floats, variance: Floats, settings: DetectionSettings) -
     white = np.maximum(zero - sampling - fast - slow, 0.0)
     none = _CORRELATIONS[best] == 0.0
     white = np.where(none, np.maximum(zero - sampling - slow, 0.0), white)
-    return Noise(np.where(none, 0.0, fast), _CORRELATIONS[best], slow, np.full_like(zero, slow_corr), white)
+    return Noise(
+        np.where(none, 0.0, _SAFE_SIDE * fast), _CORRELATIONS[best], slow, np.full_like(zero, slow_corr), white
+    )
 
 
 def _covariance(weighted: Floats, weight: Floats, lag: int) -> Floats:

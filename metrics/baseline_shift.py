@@ -18,6 +18,9 @@ __all__ = ["BLOCK_SECONDS", "ShiftTest", "calibrate_shift", "evidence_limit", "t
 
 Floats = NDArray[Any]  # float64
 
+_ASYMMETRY = 1.0  # nats by which one side may be worse than both together before it counts alone
+_RELIEF = 0.4  # the most that history may lower a threshold below theory
+
 BLOCK_SECONDS = 21_600  # excursions are counted in blocks of six hours
 
 
@@ -64,9 +67,15 @@ def calibrate_shift(
     limit = evidence_limit(threshold, middle, settings)
     peaks = _peaks(residual, variance, noise, shifts, threshold, limit, settings)
     block = BLOCK_SECONDS / settings.window_seconds
+    up, down = (np.asarray(each) * block for each in rates)
     for side, mask in enumerate((slice(0, half), slice(half, None))):
-        more = correction(peaks[side], np.asarray(rates[side]) * block)
-        threshold[mask] = np.maximum(threshold[mask] + np.clip(more, -2.5, 20.0), 3.0)
+        mine, other = (up, down) if side == 0 else (down, up)
+        # noise is nearly symmetric: both sides together say what one alone says with twice the error
+        twins = np.concatenate(
+            [peaks[side], peaks[1 - side] + np.log(np.maximum(mine, 1e-12) / np.maximum(other, 1e-12))]
+        )
+        more = np.maximum(correction(twins, mine), correction(peaks[side], mine) - _ASYMMETRY)
+        threshold[mask] = np.maximum(threshold[mask] + np.clip(more, -_RELIEF, 20.0), 3.0)
     return ShiftTest(noise, shifts, threshold, evidence_limit(threshold, middle, settings), np.median(typical, axis=0))
 
 
