@@ -133,7 +133,7 @@ def _quantiles(words: Wording) -> PanelBuilder:
         "Durations before and after the chosen moment. All rows up by about the same: everything got slower; only the lowest "
         "rows: a part of the answers did."
     )
-    return rows(words.header(words.text("Before and after"), text, 10, 12), sql(statement), columns, words.no_data())
+    return rows(words.header(words.text("Before and after"), text, 10, 13), sql(statement), columns, words.no_data())
 
 
 def _distribution(words: Wording) -> PanelBuilder:
@@ -159,7 +159,7 @@ def _distribution(words: Wording) -> PanelBuilder:
         "Share of answers by duration, rows of about 20 %. The whole hill moved: everything got slower. A second hill: a part "
         "of the answers takes another way, find it by dimension."
     )
-    header = words.header(words.text("Distribution before and after"), text, 14, 12)
+    header = words.header(words.text("Distribution before and after"), text, 14, 13)
     return rows(header, sql(statement), columns, words.no_data())
 
 

@@ -25,7 +25,9 @@ MAY_ASK = {
     "series", "alerts", "deviations", "events", "baseline_bands", "rollup_rows", "step_timeseries", "quantiles",
     "quantile_timeseries", "check_timeseries", "distribution", "dimension_summary",
 }  # fmt: skip
-BOARDS = {language: dashboards(load_flows(FLOWS_DIRECTORY), language) for language in LANGUAGES}
+BOARDS: dict[str, dict[str, dict[str, Any]]] = {
+    language: dashboards(load_flows(FLOWS_DIRECTORY), language) for language in LANGUAGES
+}
 
 
 def panels(language: str = "en") -> list[tuple[str, dict[str, Any]]]:

@@ -84,8 +84,8 @@ def filled_in(statement: str, choices: dict[str, str]) -> str:
     for macro, value in (("$__timeFrom()", start), ("$__timeTo()", end)):
         statement = statement.replace(macro, time.strftime("'%Y-%m-%dT%H:%M:%SZ'", time.gmtime(value)))
     statement = statement.replace("$__interval", "1m").replace("${change:raw}", str(int(CHANGE)))
-    for name, value in choices.items():
-        statement = statement.replace(f"${{{name}:sqlstring}}", f"'{value}'")
+    for name, choice in choices.items():
+        statement = statement.replace(f"${{{name}:sqlstring}}", f"'{choice}'")
     assert "$" not in statement, statement
     return statement
 
@@ -148,7 +148,16 @@ def exposed() -> Iterator[int]:
     written, stop = 0, threading.Event()
 
     def health() -> HealthFigures:
-        return HealthFigures({"queue_full": written // 50}, written, 1, 0.5, 1_000, 1_000_000, 20.0, 0.1)
+        return HealthFigures(
+            dropped={"buffer_full": written // 50},
+            written=written,
+            writer_failures=1,
+            writer_lag_seconds=0.5,
+            spool_bytes=1_000,
+            spool_limit_bytes=1_000_000,
+            evaluation_lag_seconds=20.0,
+            evaluation_duration_seconds=0.1,
+        )
 
     exposition = Exposition(FLOWS, health=health)
 
