@@ -122,6 +122,10 @@ def test_a_reload_takes_new_flows_and_refuses_faulty_ones(ruler: Ruler) -> None:
     ruler.process.send_signal(signal.SIGHUP)
     until(lambda: 'flow="bill_inquiry"' in ruler.text("/metrics"), ruler.log)
 
+    with Store.open(ruler.dsn) as store, store.connection() as connection:
+        noted = "SELECT kind, title FROM events"
+        until(lambda: connection.execute(noted).fetchall() == [("configuration", "bill_inquiry")], ruler.log)
+
     (ruler.flows / "bill_inquiry.yml").write_text(flow.replace("target: 2s", "target: fast"), encoding="utf-8")
     ruler.process.send_signal(signal.SIGHUP)
     until(lambda: "reload refused, the last good configuration stays" in ruler.log(), ruler.log)
