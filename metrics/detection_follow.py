@@ -26,6 +26,7 @@ __all__ = ["Follower", "Inputs"]
 Floats = NDArray[Any]  # float64
 
 _Z95 = 1.959964
+_DISPERSION_LIMIT = 1.0  # for intervals only: a rate that wanders by its own size from window to window
 _SILENCE_SECONDS = 300.0  # silence is not called before this, however many observations are missing
 _CREEP = float(np.log(1.03))
 _CREEP_DEVIATIONS = 4.0
@@ -402,7 +403,9 @@ class Follower:
         failed, expected = float(state.failed[best, channel]), max(float(state.expected[best, channel]), 1e-12)
         windows, tried = max(float(state.windows[best, channel]), 1.0), float(state.tried[best, channel])
         raw = float(np.log((failed + 0.25) / (expected + 0.25)))
-        error = float(np.sqrt(1 / (failed + 0.25) + test.dispersion[channel] / windows))
+        # Learnt from next to no failures, the dispersion is anybody's guess: more than this it cannot say of the rest.
+        dispersion = min(float(test.dispersion[channel]), _DISPERSION_LIMIT)
+        error = float(np.sqrt(1 / (failed + 0.25) + dispersion / windows))
         effect, low, high = corrected_interval(raw, error)
         was, moment = float(failing.effect[channel]), float(now[channel])
         failing.effect[channel] = was + effect

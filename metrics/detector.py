@@ -299,12 +299,19 @@ class Detector:
             effect_low=event.low,
             effect_high=event.high,
             before=before,
-            after=before * float(np.exp(event.effect)),
+            after=_level_after(event, before),
             observations=round(event.count),
             observations_before=round(float(profile.traffic[inside].sum() * profile.span_seconds / window)),
             evidence=event.evidence,
             ends=_KINDS[event.ends] if event.ends is not None else None,
         )
+
+
+def _level_after(event: Event, before: float) -> float:
+    """The level since the start: for rates what was counted, since a ratio to a rate of almost nothing says little."""
+    if event.kind in (EventKind.FAIL, EventKind.FEWER) and event.count > 0 and "failed" in event.evidence:
+        return event.evidence["failed"] / event.count
+    return before * float(np.exp(event.effect))
 
 
 _KINDS = {

@@ -11,6 +11,7 @@ from cxgauge.metrics.detector import Detector
 from cxgauge.metrics.deviation import DeviationKind, Scope
 from cxgauge.metrics.minimum_change import minimum_detectable_change
 from cxgauge.metrics.observation import SeriesKey
+from cxgauge.metrics.verdict import VERDICT_COUNT, Verdict
 
 GRID = BucketGrid(-4.0, 0.125)
 MONDAY = 345_600.0
@@ -122,3 +123,38 @@ def test_baseline_band_holds_the_level(profile):
     assert band.reason == ""
     assert band.low < band.level < band.high
     assert abs(np.log(band.level) - 0.15 * np.sin(2 * np.pi * (0.5 - 0.4))) < 0.02
+
+
+def answers(first_minute, minutes, tried, failed):
+    """One cell whose answers carry no duration: ``failed`` of ``tried`` a minute are incomplete."""
+    outcomes = np.zeros((minutes, VERDICT_COUNT))
+    outcomes[:, Verdict.INCOMPLETE] = failed
+    unknown, none = np.full(minutes, np.nan), np.zeros(minutes)
+    return Measurements(
+        MONDAY + 60.0 * (first_minute + np.arange(minutes)),
+        np.zeros(minutes, dtype=np.int64),
+        none,
+        unknown,
+        unknown,
+        np.zeros(minutes + 1, dtype=np.int64),
+        np.zeros(0, dtype=np.int64),
+        np.zeros(0),
+        outcomes,
+        np.full((minutes, VERDICT_COUNT), float(tried)),
+    )
+
+
+def test_failures_where_there_were_next_to_none_are_told_by_what_was_counted():
+    history = np.zeros(2 * 1440)
+    history[[500, 2000]] = 1
+    fleet = Fleet.build([SeriesKey("bill_inquiry", "bill_details")], GRID)
+    detector = Detector(learn(answers(0, 2 * 1440, 60, history), fleet, SETTINGS))
+    found = []
+    for start, window in answers(2 * 1440, 10, 60, 4).windows():
+        found += detector.advance(start, window)
+    failing = [deviation for deviation in found if deviation.kind is DeviationKind.FAILING]
+    assert failing
+    for deviation in failing:
+        assert deviation.after == pytest.approx(4 / 60, rel=0.05)
+        assert deviation.effect_low > np.log(10)
+        assert deviation.effect_high - deviation.effect_low < 4
