@@ -19,6 +19,8 @@ from .detection_channels import ChannelMap, Drift, Grid, ShiftInputs, shift_inpu
 from .detection_input import Fleet, Measurements
 from .detection_settings import DetectionSettings
 
+_SHAPE_ROWS = 4_000  # windows a cell from which the shape of its durations is learnt
+
 __all__ = ["Profile", "baseline", "learn"]
 
 Floats = NDArray[Any]  # float64
@@ -243,8 +245,10 @@ def _rough_level(
     level = rough.ravel()[grid.position]
     scale = np.full(grid.cells, 0.5)
     if len(rows):
+        rows_of = _sample(history, grid.cells)
+        sample = history.take(rows_of)
         for _ in range(3):
-            counts, middle = shape_of(history, fleet.grid, level, scale[cell], cell, grid.cells)
+            counts, middle = shape_of(sample, fleet.grid, level[rows_of], scale[sample.cell], sample.cell, grid.cells)
             scale = np.maximum(scale * _robust_deviation(counts, middle), 0.25 * fleet.grid.width)
         return rough, scale
     freedom = history.count - 1
@@ -259,6 +263,14 @@ def _rough_level(
         if len(inside):
             scale[index] = max(float(np.sqrt(max(np.median(inside), 0.0))), 1e-3)
     return rough, scale
+
+
+def _sample(history: Measurements, cells: int) -> Integers:
+    """Rows enough to know the shape of a distribution, the same ones every time."""
+    wanted = _SHAPE_ROWS * cells
+    if len(history) <= wanted:
+        return np.arange(len(history))
+    return np.sort(np.random.default_rng(0).choice(len(history), wanted, replace=False))
 
 
 def _robust_deviation(counts: Floats, middle: Floats) -> Floats:
@@ -280,7 +292,9 @@ def _score_moments(
 
     Twenty observations of a normal law are added, so that a young cell is not taken at its word.
     """
-    counts, middle = shape_of(history, fleet.grid, level, scale[history.cell], history.cell, len(fleet.cells))
+    rows = _sample(history, len(fleet.cells))
+    sample = history.take(rows)
+    counts, middle = shape_of(sample, fleet.grid, level[rows], scale[sample.cell], sample.cell, len(fleet.cells))
     normal = np.exp(-(middle**2) / 2)
     counts = counts + 20 * normal / normal.sum()
     share = counts / counts.sum(axis=1, keepdims=True)
