@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import otlp  # type: ignore[import-not-found]  # the script beside this one
+import otlp  # the script beside this one
 
 from cxgauge.collectors.receiver_server import ReceiverServer
 from cxgauge.collectors.spool import SpoolReader

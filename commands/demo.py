@@ -38,9 +38,7 @@ class Language(StrEnum):
 def demo(
     leave: Annotated[
         bool | None,
-        typer.Option(
-            "--exit/--stay", help="End after the result, or stay until Ctrl-C (default on a terminal)."
-        ),
+        typer.Option("--exit/--stay", help="End after the result, or stay until Ctrl-C (default on a terminal)."),
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="json prints one object when all is over.")] = Format.TEXT,
     language: Annotated[Language, typer.Option(help="Language of pages and alerts.")] = Language.EN,

@@ -21,10 +21,6 @@ class HealthFigures:
 
     Attributes:
         dropped: Observations lost since the start, by reason.
-        received: What the receiver made of what came in since the start, by result.
-        replies: Replies of the receiver by HTTP status.
-        dimension_other: Received values beyond a dimension's limit, counted as ``other``, by ``flow.dimension``.
-        clock_ahead: Received observations whose sender's clock was ahead.
         written: Observations written to the store since the start.
         writer_failures: Failed attempts to write since the start.
         writer_lag_seconds: How long the oldest observation waits to be written.
@@ -32,13 +28,13 @@ class HealthFigures:
         spool_limit_bytes: Size from which on observations are refused.
         evaluation_lag_seconds: Age of the newest window that was judged.
         evaluation_duration_seconds: How long the last evaluation took.
+        received: What the receiver made of what came in since the start, by result.
+        replies: Replies of the receiver by HTTP status.
+        dimension_other: Received values beyond a dimension's limit, counted as ``other``, by ``flow.dimension``.
+        clock_ahead: Received observations whose sender's clock was ahead.
     """
 
     dropped: Mapping[str, int] = field(default_factory=dict)
-    received: Mapping[str, int] = field(default_factory=dict)
-    replies: Mapping[str, int] = field(default_factory=dict)
-    dimension_other: Mapping[str, int] = field(default_factory=dict)
-    clock_ahead: int | None = None
     written: int | None = None
     writer_failures: int | None = None
     writer_lag_seconds: float | None = None
@@ -46,6 +42,10 @@ class HealthFigures:
     spool_limit_bytes: int | None = None
     evaluation_lag_seconds: float | None = None
     evaluation_duration_seconds: float | None = None
+    received: Mapping[str, int] = field(default_factory=dict)
+    replies: Mapping[str, int] = field(default_factory=dict)
+    dimension_other: Mapping[str, int] = field(default_factory=dict)
+    clock_ahead: int | None = None
 
 
 def health_families(health: HealthFigures | None) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ Longer texts are not tried at all.
 from __future__ import annotations
 
 import re
-from re import _constants, _parser  # type: ignore[attr-defined]  # the only tree there is; sre_parse is deprecated
+from re import _constants, _parser  # the only tree there is; sre_parse is deprecated
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema

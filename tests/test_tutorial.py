@@ -48,7 +48,9 @@ def test_the_program_records_what_its_specification_asks_for(tmp_path: Path, fau
             batches = recorded(tmp_path / "data" / "spool", process)
         finally:
             process.kill()
-    failed, passed, verdicts = set(), set(), set()
+    failed: set[str] = set()
+    passed: set[str] = set()
+    verdicts: set[int] = set()
     for batch in batches:
         for record in batch.records:
             key = batch.series[record["series"]]

@@ -65,11 +65,11 @@ def five(mean: np.ndarray) -> np.ndarray:
 
 def alarms(raised: np.ndarray, step: int) -> np.ndarray:
     """Minutes (from the start of the stream) at which a condition turns true; refired only after an hour of calm."""
-    found, last = [], -np.inf
+    found, last = [], -float(np.inf)
     for index in np.flatnonzero(raised):
         if index * step - last > 60:
             found.append(index * step + step - 1)
-        last = index * step
+        last = float(index * step)
     return np.array(found)
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -157,13 +158,13 @@ def report(rate: float, options: argparse.Namespace, settings: DetectionSettings
         describe(label, rows)
 
 
-def describe(label: str, rows: list) -> None:
+def describe(label: str, rows: list[Any]) -> None:
     """Print one line on the cases of one kind."""
     kind = rows[0][1].kind
     silent = kind in ("spike", "drop", "burst", "mix", "dst", "batch", "gap")
     if silent:
         alarmed = np.mean([any(event.minute >= change for event in found) for _, _, _, change, found, _ in rows])
-        others = defaultdict(int)
+        others: dict[str, int] = defaultdict(int)
         for row in rows:
             for event in row[5]:
                 if event.minute >= row[3]:
@@ -171,7 +172,8 @@ def describe(label: str, rows: list) -> None:
         print(f"  {label:12s} alarmed {alarmed:5.0%} of {len(rows)}   events {dict(others)}")
         return
     wanted = ("down",) if rows[0][1].effect < 0 else PAGED
-    delays, limits, covered, offsets, early, kinds = [], [], [], [], 0, defaultdict(int)
+    delays, limits, covered, offsets, early = [], [], [], [], 0
+    kinds: dict[str, int] = defaultdict(int)
     for truth, case, rates, change, _, every in rows:
         events = [event for event in every if event.kind in wanted]
         early += any(event.minute < change for event in events)

@@ -19,11 +19,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from simulator import DAY, LOW, WIDTH, draw_truth, recording, simulate
+
 from cxgauge.metrics.backtest import _learn
 from cxgauge.metrics.detection_input import BucketGrid
 from cxgauge.metrics.detection_settings import DetectionSettings
 from cxgauge.metrics.detection_shift import Noise, ShiftState, advance_shift
-from simulator import DAY, LOW, WIDTH, draw_truth, recording, simulate
 
 
 def median_seconds(action: object, rounds: int = 15) -> float:
@@ -60,7 +61,8 @@ def main() -> None:
     one, least = median_seconds(advance), median_seconds(copy)
     width = sum(getattr(state, item.name).nbytes for item in fields(state)) / size
     print(
-        f"shift test, {size} series: {1e3 * one:.1f} ms a window, copy of the state {1e3 * least:.1f} ms, {width:.0f} B a series"
+        f"shift test, {size} series: {1e3 * one:.1f} ms a window, "
+        f"copy of the state {1e3 * least:.1f} ms, {width:.0f} B a series"
     )
     truth = draw_truth(rng, 100.0)
     history = recording([simulate(truth, seed, f"T{seed}", 0, 28 * DAY) for seed in range(options.learn)])

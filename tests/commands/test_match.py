@@ -63,7 +63,8 @@ def test_each_kind_of_span_is_explained(installation: Path) -> None:
             "kind is client, not server"
         ),
         (
-            "          bill_inquiry.bill_details match[0]: http.route is missing, expected '/v1/bills/{bill_id}/items'; "
+            "          bill_inquiry.bill_details match[0]: http.route is missing, "
+            "expected '/v1/bills/{bill_id}/items'; "
             "kind is client, not server"
         ),
         (

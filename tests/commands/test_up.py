@@ -37,8 +37,8 @@ class Ruler:
             (self.flows / f"{name}.yml").write_text(text, encoding="utf-8")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        parts = conninfo_to_dict(dsn)
-        password = str(parts.pop("password", ""))
+        parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+        password = parts.pop("password", "")
         secret = "password: env:CXGAUGE_TEST_PASSWORD, " if password else ""
         self.environment = {**os.environ, "CXGAUGE_TEST_PASSWORD": password}
         self.config.write_text(
