@@ -197,7 +197,16 @@ def exported(flow: FlowSpec) -> Iterator[tuple[Exposition, int]]:
 
 
 def _healthy() -> HealthFigures:
-    return HealthFigures({"buffer_full": 0}, 1, 0, 0.0, 100, 1000, 60.0, 0.1)
+    return HealthFigures(
+        dropped={"buffer_full": 0},
+        written=1,
+        writer_failures=0,
+        writer_lag_seconds=0.0,
+        spool_bytes=100,
+        spool_limit_bytes=1000,
+        evaluation_lag_seconds=60.0,
+        evaluation_duration_seconds=0.1,
+    )
 
 
 def _batch(verdict: Verdict, size: int) -> ObservationBatch:
