@@ -138,7 +138,7 @@ def test_no_top_level_module_of_ours_is_left_in_the_environment(environment: Pat
 
 
 def test_every_module_can_be_imported_from_the_wheel(environment: Path, tmp_path: Path) -> None:
-    """Without the optional extras; `dashboards/grafana` is what the extra of that name is for, and loaded by it alone."""
+    """Without the optional extras; `dashboards/grafana` needs the extra of that name and is loaded with it only."""
     modules = sorted(
         ".".join(["cxgauge", *Path(name).with_suffix("").parts])
         for name in listed(*(f"{folder}/*.py" for folder in FOLDERS))
