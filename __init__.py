@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .collectors.recorder import Recorder
+    from .collectors.recorder.recorder import Recorder
 
 __all__ = ["Recorder", "__version__"]
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "Recorder":
-        from .collectors.recorder import Recorder
+        from .collectors.recorder.recorder import Recorder
 
         return Recorder
     raise AttributeError(f"module 'cxgauge' has no attribute {name!r}")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from ..metrics.flow import FlowSpec
-from ..metrics.store import Store
-from ..metrics.store_alerts import audit, lock_alerts, read_alert
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.alerts import audit, lock_alerts, read_alert
+from ..metrics.store.store import Store
 from .alert import Alert, Silence, Transition, alert_from_json
 from .announcer import Announcer, enqueue, severity_by_flow
 from .lifecycle import Lifecycle, LifecycleSettings, UnknownAlertError

@@ -20,12 +20,12 @@ from typing import Any
 import psycopg
 import structlog
 
+from ..metrics.configuration.notifiers import AlertmanagerNotifier
+from ..metrics.configuration.secret import SecretError
 from ..metrics.deviation import DeviationKind
 from ..metrics.names import Label
-from ..metrics.notifier_settings import AlertmanagerNotifier
-from ..metrics.secret import SecretError
-from ..metrics.store import Store
-from ..metrics.store_alerts import alertmanager_posts, note_alertmanager_post, read_current_alerts
+from ..metrics.store.alerts import alertmanager_posts, note_alertmanager_post, read_current_alerts
+from ..metrics.store.store import Store
 from .alert import RULER, Alert, AlertState, Resolution, alert_from_json
 from .announcer import Announcer
 from .figures import Figures

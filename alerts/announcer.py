@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from urllib.parse import quote
 
-from ..metrics.detection_settings import DetectionSettings
+from ..metrics.configuration.notifiers import AlertmanagerNotifier, EmailNotifier, NotifierSettings
+from ..metrics.detection.settings import DetectionSettings
 from ..metrics.deviation import Deviation
-from ..metrics.flow import FlowSpec
-from ..metrics.notifier_settings import AlertmanagerNotifier, EmailNotifier, NotifierSettings
-from ..metrics.store_alerts import enqueue_message
-from ..metrics.store_connection import Connection
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.alerts import enqueue_message
+from ..metrics.store.connection import Connection
 from ..metrics.translation import Language
 from .alert import RULER, Alert, Severity, Transition
 from .chart import Trend

@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
-from ..metrics.detection_calendar import holiday_name, is_workday
-from ..metrics.detection_settings import DetectionSettings
+from ..metrics.detection.calendar import holiday_name, is_workday
+from ..metrics.detection.settings import DetectionSettings
 from .alert import NearbyEvent
 
 __all__ = ["calendar_days"]

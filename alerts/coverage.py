@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..metrics.baseline_bytes import profile_from_bytes
-from ..metrics.store import Store
-from ..metrics.store_alerts import newest_baseline, newest_baseline_id
+from ..metrics.baseline.bytes import profile_from_bytes
+from ..metrics.store.alerts import newest_baseline, newest_baseline_id
+from ..metrics.store.store import Store
 from .evaluator import NAME
 
 __all__ = ["judged_flows", "judged_steps"]

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 import psycopg
 import structlog
 
-from ..metrics.store import Store
-from ..metrics.store_alerts import (
+from ..metrics.store.alerts import (
     ClaimedMessage,
     claim_messages,
     mark_delivered,
@@ -29,6 +28,7 @@ from ..metrics.store_alerts import (
     recent_calls,
     waiting_messages,
 )
+from ..metrics.store.store import Store
 from .message import message_from_json
 from .notifier import Delivery, Notifier, Outcome, RetryPolicy
 

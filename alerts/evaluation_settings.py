@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
-from ..metrics.config import Config
-from ..metrics.detection_settings import DetectionSettings
+from ..metrics.configuration.config import Config
+from ..metrics.detection.settings import DetectionSettings
 from .learning import LearningSchedule
 from .lifecycle import LifecycleSettings
 

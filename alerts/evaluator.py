@@ -17,15 +17,14 @@ from functools import partial
 
 import structlog
 
-from ..metrics.baseline import Profile
-from ..metrics.baseline_bands import HOUR_SECONDS, baseline_bands
-from ..metrics.baseline_bytes import profile_from_bytes, profile_to_bytes
-from ..metrics.detection_input import Measurements
-from ..metrics.detector import Detector
+from ..metrics.baseline.bands import HOUR_SECONDS, baseline_bands
+from ..metrics.baseline.baseline import Profile
+from ..metrics.baseline.bytes import profile_from_bytes, profile_to_bytes
+from ..metrics.detection.detector import Detector
+from ..metrics.detection.input import Measurements
 from ..metrics.deviation import Deviation, DeviationKind
-from ..metrics.flow import FlowSpec
-from ..metrics.store import Store
-from ..metrics.store_alerts import (
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.alerts import (
     DetectorState,
     add_bands,
     add_baseline,
@@ -37,7 +36,8 @@ from ..metrics.store_alerts import (
     save_deviation,
     set_progress,
 )
-from ..metrics.store_connection import Connection
+from ..metrics.store.connection import Connection
+from ..metrics.store.store import Store
 from .alert import ALERTING, Alert, Transition, TransitionKind
 from .announcer import Announcer, enqueue, severity_by_flow
 from .cells import CellMap

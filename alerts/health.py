@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..metrics.detection_calendar import local_time
-from ..metrics.detector import Detector
+from ..metrics.detection.calendar import local_time
+from ..metrics.detection.detector import Detector
 from ..metrics.deviation import Deviation, DeviationKind, Scope
-from ..metrics.store import SourceProgress
+from ..metrics.store.store import SourceProgress
 from .alert import EVALUATION, RULER, SOURCE
 from .evaluation_settings import EvaluationSettings
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..metrics.config import Config
-from ..metrics.flow import FlowSpec
-from ..metrics.secret import SecretError
-from ..metrics.store import Store
+from ..metrics.configuration.config import Config
+from ..metrics.configuration.secret import SecretError
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.store import Store
 from .actions import Actions
 from .alertmanager import AlertmanagerSender
 from .announcer import Announcer

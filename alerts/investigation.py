@@ -14,14 +14,14 @@ import psycopg
 import structlog
 from numpy.typing import NDArray
 
-from ..metrics.detection_settings import DetectionSettings
+from ..metrics.detection.settings import DetectionSettings
 from ..metrics.deviation import Deviation, DeviationKind, Scope
-from ..metrics.flow import FlowSpec
 from ..metrics.observation import SeriesKey
 from ..metrics.rollup import Rollup
-from ..metrics.store import Store
-from ..metrics.store_alerts import completions
-from ..metrics.store_events import events_near
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.alerts import completions
+from ..metrics.store.events import events_near
+from ..metrics.store.store import Store
 from ..metrics.verdict import Verdict
 from .alert import RULER, Alert, NearbyEvent
 from .attribution import Attribution, CellCounts, attribute_failures, attribute_latency

@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..metrics.baseline import Profile, learn
-from ..metrics.detection_input import SKETCH_GRID, Fleet, Measurements
-from ..metrics.detection_settings import DetectionSettings
-from ..metrics.store import Store
-from ..metrics.store_alerts import untaught_spans
+from ..metrics.baseline.baseline import Profile, learn
+from ..metrics.detection.input import SKETCH_GRID, Fleet, Measurements
+from ..metrics.detection.settings import DetectionSettings
+from ..metrics.store.alerts import untaught_spans
+from ..metrics.store.store import Store
 
 __all__ = ["LearningSchedule", "learn_from_store"]
 

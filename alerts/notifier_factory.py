@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from ..metrics import notifier_settings as settings
+from ..metrics.configuration import notifiers as settings
 from .notifier import Notifier, RetryPolicy
 from .notifiers.dingtalk import DingTalkNotifier
 from .notifiers.email import EmailNotifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, tzinfo
 
-from ..metrics.notifier_settings import AlertmanagerNotifier
+from ..metrics.configuration.notifiers import AlertmanagerNotifier
 from ..metrics.translation import Language
 from .alert import Severity
 from .alertmanager import post_alerts

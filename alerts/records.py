@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pydantic import TypeAdapter
 
 from ..metrics.deviation import Deviation
-from ..metrics.store_alerts import (
+from ..metrics.store.alerts import (
     AlertRow,
     SilenceRow,
     TransitionRow,
@@ -17,7 +17,7 @@ from ..metrics.store_alerts import (
     save_silence,
     save_transitions,
 )
-from ..metrics.store_connection import Connection
+from ..metrics.store.connection import Connection
 from .alert import Alert, Severity, Silence, Transition, alert_from_json, to_json
 from .lifecycle import Lifecycle, LifecycleSettings
 

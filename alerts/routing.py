@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from ..metrics.detection_calendar import WORKDAY, local_time
-from ..metrics.detection_settings import DetectionSettings
-from ..metrics.notifier_settings import NotifierSettings
+from ..metrics.configuration.notifiers import NotifierSettings
+from ..metrics.detection.calendar import WORKDAY, local_time
+from ..metrics.detection.settings import DetectionSettings
 from .alert import Severity
 
 __all__ = ["BankCalendar", "Calendar", "tell_at", "wants"]

@@ -12,9 +12,9 @@ from typing import Any
 
 import jsonpath
 
-from cxgauge.metrics.answer_path import AnswerPath
 from cxgauge.metrics.judge import judge
-from cxgauge.metrics.template import template_spec
+from cxgauge.metrics.specification.answer_path import AnswerPath
+from cxgauge.metrics.specification.template import template_spec
 
 DETAILS = 20
 REPEATS = 7

@@ -20,9 +20,9 @@ from pathlib import Path
 from queries import DAY, START, load, median_milliseconds  # type: ignore[import-not-found]
 
 from cxgauge.dashboards.grafana.boards import dashboards
-from cxgauge.metrics.embedded import EmbeddedPostgres
-from cxgauge.metrics.flow import parse_flow
-from cxgauge.metrics.store import Store
+from cxgauge.metrics.specification.flow import parse_flow
+from cxgauge.metrics.store.embedded import EmbeddedPostgres
+from cxgauge.metrics.store.store import Store
 
 LIMIT_MILLISECONDS = 100.0
 SPAN = (START + 1800, START + 7 * DAY - 1800)

@@ -32,15 +32,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.duplicate_window import DuplicateWindow
-from cxgauge.collectors.otlp_decode import Refusals, decode_trace
-from cxgauge.collectors.otlp_mapping import OtlpMapper
-from cxgauge.collectors.otlp_schema import TraceRequest
-from cxgauge.collectors.receiver_server import ReceiverServer
-from cxgauge.collectors.span_shape import ShapeSettings
+from cxgauge.collectors.receiver.duplicate_window import DuplicateWindow
+from cxgauge.collectors.receiver.otlp_decode import Refusals, decode_trace
+from cxgauge.collectors.receiver.otlp_mapping import OtlpMapper
+from cxgauge.collectors.receiver.otlp_schema import TraceRequest
+from cxgauge.collectors.receiver.server import ReceiverServer
+from cxgauge.collectors.receiver.span_shape import ShapeSettings
 from cxgauge.collectors.spool import SpoolWriter
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.flow import FlowSpec, parse_flow
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 
 FLOW = """
 name: bill

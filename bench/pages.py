@@ -22,15 +22,15 @@ import numpy as np
 from cxgauge.dashboards.figure_types import Period
 from cxgauge.dashboards.overview import read_overview
 from cxgauge.dashboards.periods import compared_period
-from cxgauge.dashboards.report import build_report
+from cxgauge.dashboards.report.report import build_report
 from cxgauge.dashboards.wording import Wording
-from cxgauge.metrics.embedded import EmbeddedPostgres
-from cxgauge.metrics.flow import FlowSpec, parse_flow
-from cxgauge.metrics.named_queries import named_query
 from cxgauge.metrics.observation import SeriesKey
 from cxgauge.metrics.rollup import roll_up_columns
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_rows import rollup_rows
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
+from cxgauge.metrics.store.embedded import EmbeddedPostgres
+from cxgauge.metrics.store.named_queries import named_query
+from cxgauge.metrics.store.rows import rollup_rows
+from cxgauge.metrics.store.store import Store
 
 FLOWS, STEPS, OBSERVATIONS = 50, 6, 10_000_000
 DAYS, NOW = 14, 1_773_417_600

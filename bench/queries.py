@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from cxgauge.metrics.embedded import EmbeddedPostgres
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.rollup import Rollup, regroup, roll_up
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_rows import observation_rows, rollup_rows
+from cxgauge.metrics.store.embedded import EmbeddedPostgres
+from cxgauge.metrics.store.rows import observation_rows, rollup_rows
+from cxgauge.metrics.store.store import Store
 
 DAY = 86_400
 START = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -82,7 +82,7 @@ def load(store: Store, arguments: argparse.Namespace) -> None:
 
 def copy(connection: Any, table: str, data: bytes) -> None:
     """Copy rows as the store does."""
-    from cxgauge.metrics.named_queries import named_query
+    from cxgauge.metrics.store.named_queries import named_query
 
     with connection.cursor() as cursor, cursor.copy(named_query(f"write.copy_{table}")) as stream:
         stream.write(data)

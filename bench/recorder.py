@@ -27,9 +27,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.recorder import Recorder
+from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.collectors.spool import SpoolWriter
-from cxgauge.metrics.flow import parse_flow
+from cxgauge.metrics.specification.flow import parse_flow
 
 FLOW = """
 name: bill_inquiry

@@ -23,12 +23,12 @@ from typing import Any
 
 import otlp  # the script beside this one
 
-from cxgauge.collectors.receiver_server import ReceiverServer
+from cxgauge.collectors.receiver.server import ReceiverServer
 from cxgauge.collectors.spool import SpoolReader
 from cxgauge.collectors.writer import Writer
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.embedded import EmbeddedPostgres
-from cxgauge.metrics.store import Store
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.store.embedded import EmbeddedPostgres
+from cxgauge.metrics.store.store import Store
 
 SPANS = 250
 EVERY_SECONDS = 10.0

@@ -26,12 +26,12 @@ import numpy as np
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from cxgauge.metrics.embedded import EmbeddedPostgres
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.rollup import ORIGIN_BY_SOURCE, roll_up_columns
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_rows import observation_rows, rollup_rows
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.store.embedded import EmbeddedPostgres
+from cxgauge.metrics.store.rows import observation_rows, rollup_rows
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 SERIES = tuple(
     SeriesKey("bill_inquiry", f"step_{n % 5}", (("channel", "app"), ("version", f"8.{n // 5}")), ("total", "details"))

@@ -20,11 +20,11 @@ from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
 
-from ..metrics.answer_values import as_decimal, total
-from ..metrics.check import ValueSpec
-from ..metrics.check_evaluation import ANSWER_TEXT_LIMIT
-from ..metrics.flow import AcrossCheck, FlowSpec, StepSpec
 from ..metrics.observation import CHECKS_PER_STEP_LIMIT
+from ..metrics.specification.answer_values import as_decimal, total
+from ..metrics.specification.check import ValueSpec
+from ..metrics.specification.check_evaluation import ANSWER_TEXT_LIMIT
+from ..metrics.specification.flow import AcrossCheck, FlowSpec, StepSpec
 from ..metrics.verdict import CheckResult, Verdict
 from .customer_token import CustomerKey
 

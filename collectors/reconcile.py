@@ -18,8 +18,8 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from ..metrics.flow import AcrossCheck, FlowSpec
-from ..metrics.secret import Secret
+from ..metrics.configuration.secret import Secret
+from ..metrics.specification.flow import AcrossCheck, FlowSpec
 from .across import Side, canonical, value_token
 from .customer_token import CustomerTokens
 

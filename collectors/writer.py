@@ -18,8 +18,8 @@ from pathlib import Path
 import psycopg
 
 from ..metrics.observation import RECORD, ObservationBatch
-from ..metrics.store import Store
-from ..metrics.store_write import Part, ResumePointMismatch, StoredPosition, WriteResult
+from ..metrics.store.store import Store
+from ..metrics.store.write import Part, ResumePointMismatch, StoredPosition, WriteResult
 from .spool import Chunk, ResumePoint, SpoolError, SpoolProblem, SpoolReader
 
 __all__ = ["SOURCE_PREFIX", "Writer", "WriterProgress", "WriterSettings"]

@@ -15,7 +15,7 @@ from ._report import declared_flow
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from ..metrics.backtest_store import Alarm
+    from ..metrics.backtest.store import Alarm
 
 __all__ = ["backtest_store"]
 
@@ -39,8 +39,8 @@ def backtest_store(
     from ..alerts.learning import learn_from_store
     from ..dashboards.backtest_picture import Panel, backtest_page
     from ..dashboards.periods import parse_moment
-    from ..metrics.backtest_store import levels_of, replay, share_of_budget
-    from ..metrics.detection_input import Measurements
+    from ..metrics.backtest.store import levels_of, replay, share_of_budget
+    from ..metrics.detection.input import Measurements
 
     config = load_config(config_path)
     flow = declared_flow(config, flow_name)

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..metrics.config import Config
-    from ..metrics.store_connection import DatabaseSettings
+    from ..metrics.configuration.config import Config
+    from ..metrics.store.connection import DatabaseSettings
 
 __all__ = ["reach_database"]
 
@@ -21,8 +21,8 @@ def reach_database(config: Config) -> Iterator[DatabaseSettings]:
         EmbeddedPostgresError: it cannot be started.
         SecretError: the password cannot be read.
     """
-    from ..metrics.embedded import EmbeddedPostgres, default_directory
-    from ..metrics.store_connection import DatabaseSettings
+    from ..metrics.store.connection import DatabaseSettings
+    from ..metrics.store.embedded import EmbeddedPostgres, default_directory
 
     with ExitStack() as stack:
         dsn = config.database.conninfo()

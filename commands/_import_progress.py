@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ..collectors.importer_job import ImportJob, ImportResult
+    from ..collectors.importer.job import ImportJob, ImportResult
 
 __all__ = ["print_result", "progress_of"]
 

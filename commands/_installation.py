@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ..metrics.config import Config
-    from ..metrics.store import Store
+    from ..metrics.configuration.config import Config
+    from ..metrics.store.store import Store
 
 __all__ = ["DEFAULT_CONFIG", "fail", "load_config", "open_store"]
 
@@ -30,7 +30,7 @@ def load_config(path: Path | None) -> Config:
     Raises:
         typer.Exit: the file cannot be used; its faults have been printed.
     """
-    from ..metrics.config import Config, SpecificationError
+    from ..metrics.configuration.config import Config, SpecificationError
 
     try:
         if path is not None or DEFAULT_CONFIG.is_file():
@@ -49,11 +49,11 @@ def open_store(config: Config) -> Iterator[Store]:
     """
     import psycopg
 
-    from ..metrics.embedded import EmbeddedPostgres, EmbeddedPostgresError, default_directory
-    from ..metrics.store import Store, StoreSettings
-    from ..metrics.store_connection import DatabaseSettings
-    from ..metrics.store_migrations import MigrationError
-    from ..metrics.store_retention import Retention
+    from ..metrics.store.connection import DatabaseSettings
+    from ..metrics.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, default_directory
+    from ..metrics.store.migrations import MigrationError
+    from ..metrics.store.retention import Retention
+    from ..metrics.store.store import Store, StoreSettings
 
     with ExitStack() as stack:
         try:

@@ -13,10 +13,10 @@ from ._installation import fail
 
 if TYPE_CHECKING:
     from ..dashboards.figure_types import Period
-    from ..dashboards.report import Report
-    from ..metrics.config import Config
-    from ..metrics.flow import FlowSpec
-    from ..metrics.store import Store
+    from ..dashboards.report.report import Report
+    from ..metrics.configuration.config import Config
+    from ..metrics.specification.flow import FlowSpec
+    from ..metrics.store.store import Store
 
 __all__ = ["declared_flow", "declared_flows", "make_report", "render", "write_report"]
 
@@ -27,7 +27,7 @@ def declared_flows(config: Config) -> dict[str, FlowSpec]:
     Raises:
         typer.Exit: there is none, or one has faults; all of them have been printed.
     """
-    from ..metrics.flow import SpecificationError, load_flows
+    from ..metrics.specification.flow import SpecificationError, load_flows
 
     try:
         return load_flows(config.flows.directory)
@@ -63,7 +63,7 @@ def make_report(
         typer.Exit: an option cannot be used; the reason has been printed.
     """
     from ..dashboards.periods import compared_period
-    from ..dashboards.report import build_report
+    from ..dashboards.report.report import build_report
     from ..dashboards.wording import Wording
 
     flow = declared_flow(config, flow_name)
@@ -83,7 +83,7 @@ def make_report(
 def _period(store: Store, config: Config, flow: str, start: str | None, end: str | None, now: float) -> Period:
     """The period asked for; without ``--to`` up to now, or up to the end of data that ended long ago."""
     from ..dashboards.periods import DEFAULT_DAYS, aligned, parse_moment
-    from ..dashboards.report_data import flow_span
+    from ..dashboards.report.data import flow_span
 
     last = now
     if end is not None:
@@ -104,7 +104,7 @@ def render(store: Store, made: Report, output: str) -> str | bytes:
         typer.Exit: something the format needs is not installed; the reason has been printed.
     """
     from ..dashboards.pdf import PdfError
-    from ..dashboards.report_files import render_report
+    from ..dashboards.report.files import render_report
 
     try:
         return render_report(store, made, output)

@@ -23,24 +23,24 @@ import structlog
 from ..alerts.alert import alert_from_json
 from ..alerts.evaluator import Evaluation
 from ..alerts.installation import alerting
-from ..collectors.receiver_server import ReceiverServer
+from ..collectors.receiver.server import ReceiverServer
 from ..collectors.spool import ProblemKind, SpoolReader
 from ..collectors.writer import Writer
-from ..dashboards.exposition import Exposition
-from ..dashboards.exposition_alerts import baseline_durations
-from ..dashboards.exposition_health import HealthFigures
+from ..dashboards.exposition.alerts import baseline_durations
+from ..dashboards.exposition.exposition import Exposition
+from ..dashboards.exposition.health import HealthFigures
 from ..dashboards.http import HttpParts, application
 from ..dashboards.server import HttpServer
 from ..metrics.change_event import ChangeEvent
-from ..metrics.config import Config
-from ..metrics.embedded import EmbeddedPostgres, default_directory
-from ..metrics.flow import FlowSpec, load_flows
+from ..metrics.configuration.config import Config
 from ..metrics.observation import ObservationBatch
-from ..metrics.store import Store, StoreSettings
-from ..metrics.store_alerts import read_current_alerts
-from ..metrics.store_connection import DatabaseSettings
-from ..metrics.store_events import put_events
-from ..metrics.store_retention import Retention
+from ..metrics.specification.flow import FlowSpec, load_flows
+from ..metrics.store.alerts import read_current_alerts
+from ..metrics.store.connection import DatabaseSettings
+from ..metrics.store.embedded import EmbeddedPostgres, default_directory
+from ..metrics.store.events import put_events
+from ..metrics.store.retention import Retention
+from ..metrics.store.store import Store, StoreSettings
 from ..metrics.strict_yaml import SpecificationError
 
 __all__ = ["Installation", "Service", "changed_parts", "load_installation"]

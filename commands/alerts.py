@@ -17,7 +17,7 @@ from ._installation import fail, load_config, open_store
 if TYPE_CHECKING:
     from ..alerts.alert import Alert
     from ..alerts.installation import Alerting
-    from ..metrics.store import Store
+    from ..metrics.store.store import Store
 
 __all__ = ["alerts"]
 
@@ -36,7 +36,7 @@ _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 @contextmanager
 def _opened(config_path: Path | None) -> Iterator[tuple[Store, Alerting]]:
     from ..alerts.installation import alerting
-    from ..metrics.flow import flow_files, read_flows
+    from ..metrics.specification.flow import flow_files, read_flows
 
     config = load_config(config_path)
     directory = config.flows.directory
@@ -60,7 +60,7 @@ def list_(
     Example:  cxgauge alerts list --all --flow bill_inquiry
     """
     from ..alerts.alert import alert_from_json
-    from ..metrics.store_alerts import read_alerts
+    from ..metrics.store.alerts import read_alerts
 
     with _opened(config) as (store, alerting):
         with store.connection() as connection:
@@ -87,7 +87,7 @@ def show(id_: IdArgument, format_: FormatOption = "text", config: ConfigOption =
     from ..alerts.alert import alert_from_json
     from ..alerts.figures import Figures
     from ..alerts.message import plain
-    from ..metrics.store_alerts import read_alert, read_transitions
+    from ..metrics.store.alerts import read_alert, read_transitions
 
     with _opened(config) as (store, alerting):
         with store.connection() as connection:

@@ -60,10 +60,10 @@ def backtest(
         return
     if history is None or input_ is None or output is None:
         raise typer.BadParameter("--history, --input and --output are needed, or --flow for the own store")
-    from ..metrics.backtest import promise_kept, run_backtest
-    from ..metrics.backtest_file import RecordingError, read_recording, write_events
-    from ..metrics.detection_input import BucketGrid
-    from ..metrics.detection_settings import DetectionSettings
+    from ..metrics.backtest.backtest import promise_kept, run_backtest
+    from ..metrics.backtest.file import RecordingError, read_recording, write_events
+    from ..metrics.detection.input import BucketGrid
+    from ..metrics.detection.settings import DetectionSettings
 
     if not bucket_width > 0:
         raise typer.BadParameter(f"--bucket-width={bucket_width:g} is not above 0")

@@ -34,7 +34,7 @@ def check(
     Example:  cxgauge check flows/
               cxgauge check . --format json
     """  # noqa: D301 - \b is meant: it keeps the lines below as they are
-    from ..metrics.specification_check import check_paths, counts
+    from ..metrics.specification.flow_check import check_paths, counts
 
     report = check_paths(paths or [Path()])
     if output is CheckFormat.JSON:

@@ -11,7 +11,7 @@ from ._installation import fail, load_config, open_store
 
 if TYPE_CHECKING:
     from ..dashboards.grafana.publisher import Note
-    from ..metrics.config import Config
+    from ..metrics.configuration.config import Config
 
 __all__ = ["dashboards"]
 
@@ -161,8 +161,8 @@ def _boards(config: Config, flows: Path | None, language: str | None) -> dict[st
         if error.name is None or not error.name.startswith("grafana_"):
             raise
         raise fail(_NEEDS) from None
-    from ..metrics.config import SpecificationError
-    from ..metrics.flow import load_flows
+    from ..metrics.configuration.config import SpecificationError
+    from ..metrics.specification.flow import load_flows
 
     wanted = language or config.language
     if wanted.lower().split("-")[0].split("_")[0] not in ("en", "zh"):
@@ -188,7 +188,7 @@ def _sources(database: str | None, user: str, tls: str, prometheus: str | None) 
 
 
 def _revealed(reference: str) -> str:
-    from ..metrics.secret import Secret, SecretError
+    from ..metrics.configuration.secret import Secret, SecretError
 
     kind, _, rest = reference.partition(":")
     if kind not in ("env", "file") or not rest:

@@ -58,7 +58,7 @@ def demo(
     """
     from ..examples.demo import Demonstration, DemonstrationSettings
     from ..examples.processes import DemonstrationError
-    from ..metrics.embedded import EmbeddedPostgresError
+    from ..metrics.store.embedded import EmbeddedPostgresError
 
     def say(line: str) -> None:
         typer.echo(line, err=output is Format.JSON)

@@ -16,10 +16,10 @@ import typer
 
 if TYPE_CHECKING:
     from ..collectors.spool import ResumePoint
-    from ..metrics.config import Config
-    from ..metrics.store import Store
-    from ..metrics.store_connection import DatabaseSettings
-    from ..metrics.store_health import Finding
+    from ..metrics.configuration.config import Config
+    from ..metrics.store.connection import DatabaseSettings
+    from ..metrics.store.health import Finding
+    from ..metrics.store.store import Store
 
 __all__ = ["DoctorFormat", "doctor"]
 
@@ -47,7 +47,7 @@ def doctor(
     Example:  cxgauge doctor
               cxgauge doctor --format json
     """
-    from ..metrics.store_health import Health
+    from ..metrics.store.health import Health
     from ._installation import load_config
 
     findings = list(_examine(load_config(config)))
@@ -67,9 +67,9 @@ def doctor(
 
 
 def _examine(config: Config) -> Iterator[Finding]:
-    from ..metrics.embedded import EmbeddedPostgresError
-    from ..metrics.secret import SecretError
-    from ..metrics.store_health import Finding, Health, examine_store
+    from ..metrics.configuration.secret import SecretError
+    from ..metrics.store.embedded import EmbeddedPostgresError
+    from ..metrics.store.health import Finding, Health, examine_store
     from ._database import reach_database
 
     yield _flows(config)
@@ -90,9 +90,9 @@ def _examine(config: Config) -> Iterator[Finding]:
 
 
 def _flows(config: Config) -> Finding:
-    from ..metrics.config import SpecificationError
-    from ..metrics.flow import load_flows
-    from ..metrics.store_health import Finding, Health
+    from ..metrics.configuration.config import SpecificationError
+    from ..metrics.specification.flow import load_flows
+    from ..metrics.store.health import Finding, Health
 
     folder = config.flows.directory
     try:
@@ -111,7 +111,7 @@ def _stored(database: DatabaseSettings) -> tuple[dict[str, ResumePoint], Finding
 
     from ..collectors.spool import ResumePoint
     from ..collectors.writer import SOURCE_PREFIX
-    from ..metrics.store import Store, StoreSettings
+    from ..metrics.store.store import Store, StoreSettings
 
     try:
         with Store(StoreSettings(database)) as store:
@@ -128,7 +128,7 @@ def _stored(database: DatabaseSettings) -> tuple[dict[str, ResumePoint], Finding
 def _judged(store: Store) -> Finding:
     """Whether slow-downs would be noticed: a young installation has too little history to say what is normal."""
     from ..alerts.coverage import judged_steps
-    from ..metrics.store_health import Finding, Health
+    from ..metrics.store.health import Finding, Health
 
     steps = judged_steps(store)
     waiting = {f"{flow}.{step}": reason for (flow, step), reason in sorted(steps.items()) if reason}
@@ -146,7 +146,7 @@ def _judged(store: Store) -> Finding:
 
 def _spool(config: Config, points: dict[str, ResumePoint]) -> Iterator[Finding]:
     from ..collectors.spool import SpoolReader
-    from ..metrics.store_health import Finding, Health, readable_bytes
+    from ..metrics.store.health import Finding, Health, readable_bytes
 
     folder = config.spool.directory
     reader = SpoolReader(folder)
@@ -180,7 +180,7 @@ def _spool(config: Config, points: dict[str, ResumePoint]) -> Iterator[Finding]:
 
 
 def _disk(config: Config) -> Finding:
-    from ..metrics.store_health import Finding, Health, readable_bytes
+    from ..metrics.store.health import Finding, Health, readable_bytes
 
     folder = config.spool.directory
     while not folder.exists():
@@ -204,7 +204,7 @@ def _ruler(config: Config) -> Finding:
     from prometheus_client.parser import text_string_to_metric_families
 
     from ..metrics.names import Label, Metric
-    from ..metrics.store_health import Finding, Health
+    from ..metrics.store.health import Finding, Health
 
     url = f"http://{config.http.host}:{config.http.port}"
     try:

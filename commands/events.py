@@ -13,8 +13,8 @@ from ._installation import fail, load_config, open_store
 
 if TYPE_CHECKING:
     from ..metrics.change_event import ChangeEvent
-    from ..metrics.config import Config
-    from ..metrics.store_events import StoredEvent
+    from ..metrics.configuration.config import Config
+    from ..metrics.store.events import StoredEvent
 
 __all__ = ["events"]
 
@@ -50,7 +50,7 @@ def add(
     \b
     Example:  cxgauge events add "bill-service 8.2.0" --flow bill_inquiry --version 8.2.0
     """
-    from ..metrics.store_events import put_events
+    from ..metrics.store.events import put_events
 
     settings = load_config(config)
     given = {"kind": kind, "title": title, "flow": flow, "step": step, "version": version, "id": id_}
@@ -76,7 +76,7 @@ def list_(
     """
     import time
 
-    from ..metrics.store_events import events_within
+    from ..metrics.store.events import events_within
 
     if format_ not in ("text", "json"):
         raise fail(f"--format={format_!r} is neither text nor json")
@@ -102,7 +102,7 @@ def _event(config: Config, given: dict[str, Any], at: str, ended_at: str | None,
     from pydantic import ValidationError
 
     from ..metrics.change_event import ChangeEvent
-    from ..metrics.flow import SpecificationError, load_flows
+    from ..metrics.specification.flow import SpecificationError, load_flows
 
     now = time.time()
     details = {}

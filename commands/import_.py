@@ -66,7 +66,7 @@ def import_(
                 --pattern '\[(?P<observed_at>[^]]+)\] "(?P<step>\S+ \S+).*" (?P<status>\d+) .* (?P<duration_ms>\d+)$' \
                 --time-format '%d/%b/%Y:%H:%M:%S %z'
     """
-    from ..collectors.importer_job import ImportJob, ImportRefusedError, ImportRequest
+    from ..collectors.importer.job import ImportJob, ImportRefusedError, ImportRequest
     from ._import_progress import print_result, progress_of
     from ._installation import fail, load_config, open_store
 

@@ -26,7 +26,7 @@ def init(
     Example:  cxgauge init --list
               cxgauge init --template bill_inquiry --template transfer
     """  # noqa: D301 - \b is meant: it keeps the lines below as they are
-    from ..metrics.template import ExistingFileError, UnknownTemplateError, write_project
+    from ..metrics.specification.template import ExistingFileError, UnknownTemplateError, write_project
 
     if listed or not template:
         _list()
@@ -50,7 +50,7 @@ def init(
 
 
 def _list() -> None:
-    from ..metrics.template import template_names, template_spec
+    from ..metrics.specification.template import template_names, template_spec
 
     for name in template_names():
         spec = template_spec(name)

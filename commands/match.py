@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..collectors.match_explanation import Explanation
+    from ..collectors.receiver.match_explanation import Explanation
 
 __all__ = ["MatchFormat", "match"]
 
@@ -37,12 +37,12 @@ def match(
     \b
     Example:  cxgauge match spans.json --explain
     """
-    from ..collectors.match_explanation import explain as explain_spans
-    from ..collectors.match_explanation import read_spans
-    from ..collectors.otlp_decode import MalformedBodyError
-    from ..collectors.request_body import BodyTooLargeError, CorruptBodyError
-    from ..metrics.config import SpecificationError
-    from ..metrics.flow import load_flows
+    from ..collectors.receiver.match_explanation import explain as explain_spans
+    from ..collectors.receiver.match_explanation import read_spans
+    from ..collectors.receiver.otlp_decode import MalformedBodyError
+    from ..collectors.receiver.request_body import BodyTooLargeError, CorruptBodyError
+    from ..metrics.configuration.config import SpecificationError
+    from ..metrics.specification.flow import load_flows
     from ._installation import fail, load_config
 
     settings = load_config(config)

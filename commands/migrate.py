@@ -24,11 +24,11 @@ def migrate(
     """
     import psycopg
 
-    from ..metrics.embedded import EmbeddedPostgresError
-    from ..metrics.secret import SecretError
-    from ..metrics.store_migrations import MigrationError
-    from ..metrics.store_migrations import migrate as apply
-    from ..metrics.store_migrations import plan as make_plan
+    from ..metrics.configuration.secret import SecretError
+    from ..metrics.store.embedded import EmbeddedPostgresError
+    from ..metrics.store.migrations import MigrationError
+    from ..metrics.store.migrations import migrate as apply
+    from ..metrics.store.migrations import plan as make_plan
     from ._database import reach_database
     from ._installation import fail, load_config
 

@@ -31,7 +31,7 @@ def test_(
     from ..alerts.notifier import Outcome
     from ..alerts.notifier_factory import make_notifier
     from ..alerts.notifier_trial import trial_message, try_alertmanager
-    from ..metrics.notifier_settings import AlertmanagerNotifier
+    from ..metrics.configuration.notifiers import AlertmanagerNotifier
 
     loaded = load_config(config)
     setting = next((each for each in loaded.notifiers if each.name == name), None)
@@ -65,7 +65,7 @@ def status(
     """
     from datetime import datetime
 
-    from ..metrics.store_alerts import waiting_messages
+    from ..metrics.store.alerts import waiting_messages
 
     loaded = load_config(config)
     with open_store(loaded) as store, store.connection() as connection:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..collectors.reconcile import Reconciliation
-    from ..metrics.secret import Secret
+    from ..metrics.configuration.secret import Secret
 
 __all__ = ["ReconcileFormat", "reconcile"]
 
@@ -47,11 +47,11 @@ def reconcile(
                 --sql "SELECT statement_id, total FROM statements WHERE issued_on = current_date"
     """
     from ..collectors.customer_token import CustomerKeyError
-    from ..collectors.receiver_server import across_file, shape_settings
+    from ..collectors.receiver.server import across_file, shape_settings
     from ..collectors.reconcile import UnreadableReferenceError, shown_tokens
     from ..collectors.reconcile import reconcile as compare
-    from ..metrics.config import SecretError, SpecificationError
-    from ..metrics.flow import load_flows
+    from ..metrics.configuration.config import SecretError, SpecificationError
+    from ..metrics.specification.flow import load_flows
     from ._installation import fail, load_config
 
     settings = load_config(config)
@@ -92,7 +92,7 @@ def _reference(
 
 
 def _secret(option: str, text: str, *, plain: bool = False) -> Secret:
-    from ..metrics.secret import Secret
+    from ..metrics.configuration.secret import Secret
 
     kind, _, name = text.partition(":")
     if kind == "env" and name:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..metrics.flow import FlowSpec
+    from ..metrics.specification.flow import FlowSpec
 
 __all__ = ["rules"]
 
@@ -39,7 +39,7 @@ def prometheus(
     Example:  cxgauge rules prometheus -o rules/
               promtool test rules rules/tests/*.test.yml
     """
-    from ..alerts.prometheus_rule_files import rule_files, write_rule_files
+    from ..alerts.prometheus.rule_files import rule_files, write_rule_files
 
     files = rule_files(_load(flows), tests=tests and output is not None)
     if output is None:
@@ -70,7 +70,7 @@ def check(
     \b
     Example:  cxgauge rules check rules/
     """
-    from ..alerts.prometheus_rule_files import compare_rule_files, rule_files
+    from ..alerts.prometheus.rule_files import compare_rule_files, rule_files
 
     files = rule_files(_load(flows), tests=tests)
     differences = compare_rule_files(files, directory)
@@ -83,7 +83,7 @@ def check(
 
 
 def _load(path: Path) -> dict[str, FlowSpec]:
-    from ..metrics.flow import SpecificationError, load_flows
+    from ..metrics.specification.flow import SpecificationError, load_flows
 
     try:
         return load_flows(path)

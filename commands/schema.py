@@ -35,7 +35,7 @@ def schema(
     """  # noqa: D301 - \b is meant: it keeps the lines below as they are
     import json
 
-    from ..metrics.specification_schema import specification_schema
+    from ..metrics.specification.flow_schema import specification_schema
 
     text = json.dumps(specification_schema("flow" if of is SchemaOf.FLOW else "config"), ensure_ascii=False, indent=2)
     if output is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..metrics.config import Config
+    from ..metrics.configuration.config import Config
 
 __all__ = ["add", "list_tokens", "revoke", "token"]
 
@@ -34,9 +34,9 @@ def add(
     \b
     Example:  cxgauge token add bill-service --flow bill_inquiry
     """
-    from ..collectors.sender_tokens import TokensFileError
-    from ..metrics.config import SpecificationError
-    from ..metrics.flow import load_flows
+    from ..collectors.receiver.sender_tokens import TokensFileError
+    from ..metrics.configuration.config import SpecificationError
+    from ..metrics.specification.flow import load_flows
     from ._installation import fail, load_config
 
     settings = load_config(config)
@@ -69,7 +69,7 @@ def revoke(
     \b
     Example:  cxgauge token revoke 3f9a01c2
     """
-    from ..collectors.sender_tokens import TokensFileError
+    from ..collectors.receiver.sender_tokens import TokensFileError
     from ._installation import fail, load_config
 
     settings = load_config(config)
@@ -93,7 +93,7 @@ def list_tokens(config: ConfigOption = None) -> None:
     """
     import datetime as dt
 
-    from ..collectors.sender_tokens import TokensFileError
+    from ..collectors.receiver.sender_tokens import TokensFileError
     from ._installation import fail, load_config
 
     settings = load_config(config)
@@ -110,7 +110,7 @@ def list_tokens(config: ConfigOption = None) -> None:
 
 
 def _tokens(config: Config) -> Any:
-    from ..collectors.receiver_server import sender_tokens
+    from ..collectors.receiver.server import sender_tokens
 
     return sender_tokens(config)
 

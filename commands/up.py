@@ -30,9 +30,9 @@ def up(
     import psycopg
 
     from ..collectors.spool import SpoolError
-    from ..metrics.embedded import EmbeddedPostgresError
-    from ..metrics.secret import SecretError
-    from ..metrics.store_migrations import MigrationError
+    from ..metrics.configuration.secret import SecretError
+    from ..metrics.store.embedded import EmbeddedPostgresError
+    from ..metrics.store.migrations import MigrationError
     from ..metrics.strict_yaml import SpecificationError
     from ._service import Service
 

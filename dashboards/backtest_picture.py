@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.backtest_store import Alarm, Levels
+from ..metrics.backtest.store import Alarm, Levels
 
 __all__ = ["Panel", "backtest_page"]
 

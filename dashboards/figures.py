@@ -12,10 +12,10 @@ from math import expm1, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics.flow import FlowSpec, StepSpec
 from ..metrics.observation import SeriesKey
 from ..metrics.rollup import Origin, Rollup
 from ..metrics.sketch import LOG_GAMMA, bucket_upper_seconds, merge_sketches, quantile
+from ..metrics.specification.flow import FlowSpec, StepSpec
 from ..metrics.verdict import Verdict
 from .data_quality import data_quality
 from .figure_types import (

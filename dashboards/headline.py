@@ -10,7 +10,7 @@ from ..alerts.alert import ALERTING, RULER, Alert, Severity
 from ..alerts.sentences import Sentences
 from ..alerts.text import alert_translator
 from ..alerts.titles import FlowTitles, Titles
-from ..metrics.flow import FlowSpec
+from ..metrics.specification.flow import FlowSpec
 from .figure_types import ChangeFigure, ChangeStatus, FlowFigures, StepFigures
 from .wording import Wording
 

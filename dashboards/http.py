@@ -18,10 +18,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..metrics.config import Config
-from ..metrics.flow import FlowSpec
-from ..metrics.store import Store
-from .pages import Pages
+from ..metrics.configuration.config import Config
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.store import Store
+from .pages.routes import Pages
 
 __all__ = ["HttpParts", "application"]
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ..metrics.flow import FlowSpec
-from ..metrics.named_queries import named_query
-from ..metrics.store import Store
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.named_queries import named_query
+from ..metrics.store.store import Store
 from .figure_types import ChangeFigure, ChangeStatus, Period, StepFigures
 from .periods import aligned, compared_period
-from .report_data import read_figures
+from .report.data import read_figures
 from .wording import Wording
 
 __all__ = [

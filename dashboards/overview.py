@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..metrics.flow import FlowSpec
-from ..metrics.named_queries import named_query
-from ..metrics.store import Store
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.named_queries import named_query
+from ..metrics.store.store import Store
 from .figure_types import Budget, Estimate, Period
 from .figures import rate_estimate
 from .series import point_seconds

@@ -9,9 +9,9 @@ from ..alerts.alert import alert_from_json
 from ..alerts.coverage import judged_flows
 from ..alerts.text import alert_text
 from ..alerts.titles import Titles
-from ..metrics.flow import FlowSpec
-from ..metrics.named_queries import named_query
-from ..metrics.store import Store
+from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.named_queries import named_query
+from ..metrics.store.store import Store
 from .figure_types import Period
 from .headline import flow_titles
 from .overview import FlowSummary, read_overview

@@ -8,7 +8,7 @@ from math import floor, log10
 from pathlib import Path
 
 from ..alerts.figures import Figures
-from ..metrics.flow import FlowSpec
+from ..metrics.specification.flow import FlowSpec
 from ..metrics.translation import Language, Translator, translator
 from .figure_types import ChangeFigure, ChangeStatus, Comparison, Estimate, Period
 from .release_split import RELEASE, releases_of

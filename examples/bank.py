@@ -24,7 +24,7 @@ from starlette.routing import Route
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from ..collectors.recorder import Recorder
+    from ..collectors.recorder.recorder import Recorder
 
 __all__ = ["DETAILS_MISSING_RATIO", "FLOWS_DIRECTORY", "STEP_LATENCIES", "Faults", "Latency", "bank"]
 
@@ -149,7 +149,7 @@ def bank(recorder: Recorder, seed: int = 0) -> Starlette:
 def _main() -> None:
     import uvicorn
 
-    from ..collectors.recorder import Recorder
+    from ..collectors.recorder.recorder import Recorder
 
     parser = argparse.ArgumentParser(description="A small bank on 127.0.0.1, instrumented with the recorder.")
     parser.add_argument("--config", type=Path, default=Path("cxgauge.yml"))

@@ -24,11 +24,11 @@ from ..alerts.announcer import titles_of
 from ..alerts.figures import Figures
 from ..alerts.message import Event, compose, plain
 from ..metrics.deviation import Deviation
-from ..metrics.embedded import EmbeddedPostgres
-from ..metrics.flow import FlowSpec, load_flows
-from ..metrics.store import Store
-from ..metrics.store_alerts import read_current_alerts
-from ..metrics.store_write import StoredPosition
+from ..metrics.specification.flow import FlowSpec, load_flows
+from ..metrics.store.alerts import read_current_alerts
+from ..metrics.store.embedded import EmbeddedPostgres
+from ..metrics.store.store import Store
+from ..metrics.store.write import StoredPosition
 from .bank import FLOWS_DIRECTORY, STEP_LATENCIES
 from .clients import journeys_per_second
 from .history import SimulatedHistory

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics.flow import FlowSpec
 from ..metrics.observation import RECORD, ObservationBatch, SeriesKey, Source, check_bits
+from ..metrics.specification.flow import FlowSpec
 from ..metrics.verdict import CheckResult, Verdict
 from .bank import DETAILS_MISSING_RATIO, STEP_LATENCIES
 from .clients import APP_VERSIONS, CHANNELS, STEPS_PER_JOURNEY

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .check_evaluation import evaluate_checks
-from .check_reason import CheckOutcome, Reason
-from .flow_spec import StepSpec
 from .observation import check_bits
+from .specification.check_evaluation import evaluate_checks
+from .specification.check_reason import CheckOutcome, Reason
+from .specification.flow_spec import StepSpec
 from .verdict import CheckResult, Verdict, worst
 
 __all__ = ["CheckOutcome", "Judgement", "judge", "judge_results"]

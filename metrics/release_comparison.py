@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .detection_input import Measurements
+from .detection.input import Measurements
 
 __all__ = ["Comparison", "ReleaseVerdict", "compare_failures", "compare_latency"]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails
 
-from .scalar_types import refuse
+from .specification.scalar_types import refuse
 from .strict_yaml import Document, Location
 
 __all__ = ["raise_together", "validate"]

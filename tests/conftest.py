@@ -158,7 +158,7 @@ def postgres_server() -> Iterator[str]:
 
 @contextmanager
 def _embedded_server(directory: Path) -> Iterator[str]:
-    from cxgauge.metrics.embedded import EmbeddedPostgres
+    from cxgauge.metrics.store.embedded import EmbeddedPostgres
 
     server = EmbeddedPostgres(directory)
     try:

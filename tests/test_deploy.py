@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cxgauge.__main__ import application
-from cxgauge.metrics.config import Config
+from cxgauge.metrics.configuration.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"

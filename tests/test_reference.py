@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from cxgauge.metrics.check_reason import Reason
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.flow import parse_flow
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.specification.check_reason import Reason
+from cxgauge.metrics.specification.flow import parse_flow
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 

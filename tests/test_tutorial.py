@@ -12,7 +12,7 @@ import pytest
 
 from cxgauge.collectors.spool import ResumePoint, SpoolReader
 from cxgauge.metrics.observation import ObservationBatch, check_results
-from cxgauge.metrics.template import write_project
+from cxgauge.metrics.specification.template import write_project
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 TEXT = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")

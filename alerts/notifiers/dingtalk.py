@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
-from ...metrics.notifier_settings import DingTalkNotifier as DingTalkSettings
+from ...metrics.configuration.notifiers import DingTalkNotifier as DingTalkSettings
 from ..alert import Severity
 from ..markdown import digest, harmless, markdown
 from ..message import Message

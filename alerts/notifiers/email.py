@@ -14,8 +14,8 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate, parseaddr
 
-from ...metrics.notifier_settings import EmailNotifier as EmailSettings
-from ...metrics.secret import SecretError
+from ...metrics.configuration.notifiers import EmailNotifier as EmailSettings
+from ...metrics.configuration.secret import SecretError
 from ..chart import trend_png
 from ..message import Message, html, plain
 from ..notifier import Delivery, Outcome, RateLimit

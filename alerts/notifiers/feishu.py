@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ...metrics.notifier_settings import FeishuNotifier as FeishuSettings
-from ...metrics.secret import SecretError
+from ...metrics.configuration.notifiers import FeishuNotifier as FeishuSettings
+from ...metrics.configuration.secret import SecretError
 from ..alert import Severity
 from ..markdown import digest, emphasised, harmless, shortened
 from ..message import Event, Message

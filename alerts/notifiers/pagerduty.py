@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ...metrics.notifier_settings import PagerDutyNotifier as PagerDutySettings
-from ...metrics.secret import SecretError
+from ...metrics.configuration.notifiers import PagerDutyNotifier as PagerDutySettings
+from ...metrics.configuration.secret import SecretError
 from ..message import Event, Message
 from ..notifier import Delivery, Outcome, RateLimit
 from .service import Clock, ServiceCaller

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ...metrics.secret import Secret, SecretError
+from ...metrics.configuration.secret import Secret, SecretError
 from ..http import HttpCaller, encode
 from ..notifier import Delivery, Outcome
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ...metrics.notifier_settings import SlackNotifier as SlackSettings
+from ...metrics.configuration.notifiers import SlackNotifier as SlackSettings
 from ..markdown import digest
 from ..message import Message
 from ..notifier import Delivery, RateLimit

@@ -13,8 +13,8 @@ import hmac
 import time
 from collections.abc import Callable, Sequence
 
-from ...metrics.notifier_settings import WebhookNotifier as WebhookSettings
-from ...metrics.secret import SecretError
+from ...metrics.configuration.notifiers import WebhookNotifier as WebhookSettings
+from ...metrics.configuration.secret import SecretError
 from ..http import HttpCaller, encode
 from ..message import Message
 from ..notifier import Delivery, Outcome, RateLimit

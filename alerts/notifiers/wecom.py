@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ...metrics.notifier_settings import WeComNotifier as WeComSettings
+from ...metrics.configuration.notifiers import WeComNotifier as WeComSettings
 from ..alert import Severity
 from ..markdown import digest, harmless, markdown
 from ..message import Message

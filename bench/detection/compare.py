@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evaluate import HISTORY, PAGED, limit, shift_information, threshold
 from simulator import DAY, LOW, WIDTH, Case, Columns, Truth, draw_truth, level, recording, simulate
 
-from cxgauge.metrics.backtest import run_backtest
-from cxgauge.metrics.detection_input import BucketGrid
-from cxgauge.metrics.detection_settings import DetectionSettings
+from cxgauge.metrics.backtest.backtest import run_backtest
+from cxgauge.metrics.detection.input import BucketGrid
+from cxgauge.metrics.detection.settings import DetectionSettings
 
 SILENT = ("spike", "drop", "mix", "dst", "batch")
 

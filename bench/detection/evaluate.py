@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from simulator import DAY, LOW, WIDTH, Case, Truth, draw_truth, recording, simulate
 
-from cxgauge.metrics.backtest import run_backtest
-from cxgauge.metrics.detection_input import BucketGrid
-from cxgauge.metrics.detection_settings import DetectionSettings
+from cxgauge.metrics.backtest.backtest import run_backtest
+from cxgauge.metrics.detection.input import BucketGrid
+from cxgauge.metrics.detection.settings import DetectionSettings
 
 HISTORY = 28 * DAY
 MONTH = 30 * DAY

@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from simulator import DAY, LOW, WIDTH, draw_truth, recording, simulate
 
-from cxgauge.metrics.backtest import _learn
-from cxgauge.metrics.detection_input import BucketGrid
-from cxgauge.metrics.detection_settings import DetectionSettings
-from cxgauge.metrics.detection_shift import Noise, ShiftState, advance_shift
+from cxgauge.metrics.backtest.backtest import _learn
+from cxgauge.metrics.detection.input import BucketGrid
+from cxgauge.metrics.detection.settings import DetectionSettings
+from cxgauge.metrics.detection.shift import Noise, ShiftState, advance_shift
 
 
 def median_seconds(action: object, rounds: int = 15) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cxgauge.metrics.backtest_file import Recording
+from cxgauge.metrics.backtest.file import Recording
 
 DAY = 1440
 LOW, WIDTH, BUCKETS = -4.0, 0.125, 72

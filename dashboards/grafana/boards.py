@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...metrics.flow import FlowSpec
+from ...metrics.specification.flow import FlowSpec
 from ...metrics.translation import Language
 from .flow_board import flow_board
 from .frame import Wording

@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana_foundation_sdk.builders import dashboard as builder
 
-from ...metrics.flow import FlowSpec, StepSpec
+from ...metrics.specification.flow import FlowSpec, StepSpec
 from .alert_panel import open_alerts
 from .frame import STEP, TAG, Wording, annotate, dimension_variable, flow_uid, new_dashboard, to_json
 from .palette import BAD, FAIR, GOOD, LINES

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.builders import dashboard as builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard
 
-from ...metrics.flow import FlowSpec
+from ...metrics.specification.flow import FlowSpec
 from ...metrics.translation import Language, Translator, translator
 from .palette import BAD, LINES
 from .panels import POSTGRES, Header, PostgresQuery

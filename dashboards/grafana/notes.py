@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...metrics.store import Store
+from ...metrics.store.store import Store
 from .publisher import Note
 
 __all__ = ["read_notes"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...metrics.flow import FlowSpec
+from ...metrics.specification.flow import FlowSpec
 from .alert_panel import open_alerts
 from .frame import OVERVIEW, Wording, annotate, flow_uid, new_dashboard, to_json
 from .palette import BAD, FAIR, GOOD, LINES

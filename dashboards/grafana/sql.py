@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...metrics.flow import FlowSpec
 from ...metrics.names import Schema
+from ...metrics.specification.flow import FlowSpec
 from ...metrics.translation import Language
 
 __all__ = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...metrics.flow import FlowSpec
 from ...metrics.names import Label, Metric
+from ...metrics.specification.flow import FlowSpec
 from .alert_panel import INTERVAL_TEXT, open_alerts
 from .frame import STEP, Wording, annotate, new_dashboard, query_variable, to_json
 from .palette import BAD, FAIR, GOOD, LINES

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cxgauge.metrics.specification_schema import SCHEMA_KINDS, specification_schema
+from cxgauge.metrics.specification.flow_schema import SCHEMA_KINDS, specification_schema
 
 FOLDER = Path(__file__).parent
 FILES = ("flow-specification.md", "checks.md", "configuration.md")

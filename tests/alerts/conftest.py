@@ -26,9 +26,9 @@ from cxgauge.alerts.message import Event, Link, Message, compose
 from cxgauge.alerts.titles import FlowTitles, Titles
 from cxgauge.metrics.deviation import Deviation, DeviationKind, Scope
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
-from cxgauge.metrics.store import Store, StoreSettings
-from cxgauge.metrics.store_connection import DatabaseSettings
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.store.connection import DatabaseSettings
+from cxgauge.metrics.store.store import Store, StoreSettings
+from cxgauge.metrics.store.write import StoredPosition
 from cxgauge.metrics.translation import Language
 from cxgauge.metrics.verdict import Verdict
 

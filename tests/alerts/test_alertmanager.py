@@ -16,10 +16,10 @@ from cxgauge.alerts.announcer import Announcer
 from cxgauge.alerts.lifecycle import Lifecycle, LifecycleSettings, severity
 from cxgauge.alerts.notifier import Outcome
 from cxgauge.alerts.records import load_lifecycle, save_lifecycle
+from cxgauge.metrics.configuration.notifiers import AlertmanagerNotifier
 from cxgauge.metrics.deviation import Deviation, DeviationKind
-from cxgauge.metrics.notifier_settings import AlertmanagerNotifier
-from cxgauge.metrics.store import Store, StoreSettings
-from cxgauge.metrics.store_connection import DatabaseSettings
+from cxgauge.metrics.store.connection import DatabaseSettings
+from cxgauge.metrics.store.store import Store, StoreSettings
 
 MakeDeviation = Callable[..., Deviation]
 RESEND = 60.0

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cxgauge.alerts.calendar_days import calendar_days
-from cxgauge.metrics.detection_settings import DetectionSettings
+from cxgauge.metrics.detection.settings import DetectionSettings
 
 ZONE = ZoneInfo("Asia/Shanghai")
 CHINA = DetectionSettings(zone="Asia/Shanghai", country="CN")

@@ -15,10 +15,10 @@ from cxgauge.alerts.message import Message, message_to_json
 from cxgauge.alerts.notifier import Delivery, Outcome, RateLimit, RetryPolicy
 from cxgauge.alerts.notifiers.webhook import WebhookNotifier
 from cxgauge.alerts.records import save_lifecycle
-from cxgauge.metrics.notifier_settings import WebhookNotifier as WebhookSettings
-from cxgauge.metrics.store import Store, StoreSettings
-from cxgauge.metrics.store_alerts import enqueue_message
-from cxgauge.metrics.store_connection import DatabaseSettings
+from cxgauge.metrics.configuration.notifiers import WebhookNotifier as WebhookSettings
+from cxgauge.metrics.store.alerts import enqueue_message
+from cxgauge.metrics.store.connection import DatabaseSettings
+from cxgauge.metrics.store.store import Store, StoreSettings
 
 MakeDeviation = Callable[..., Any]
 

@@ -20,8 +20,8 @@ from cxgauge.alerts.evaluation_settings import EvaluationSettings
 from cxgauge.alerts.evaluator import Evaluator
 from cxgauge.alerts.learning import LearningSchedule
 from cxgauge.alerts.lifecycle import LifecycleSettings
-from cxgauge.metrics.notifier_settings import LogNotifier
-from cxgauge.metrics.store_alerts import save_detector_state
+from cxgauge.metrics.configuration.notifiers import LogNotifier
+from cxgauge.metrics.store.alerts import save_detector_state
 
 SETTINGS = EvaluationSettings(
     grace_seconds=5.0,

@@ -12,10 +12,10 @@ import pytest
 from cxgauge.alerts.alert import Alert
 from cxgauge.alerts.impact import completions_lost
 from cxgauge.alerts.investigation import impact_of
-from cxgauge.metrics.flow import FlowSpec, load_flows
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.specification.flow import FlowSpec, load_flows
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 from cxgauge.metrics.verdict import Verdict
 
 BEGAN = 1_767_225_600.0

@@ -17,12 +17,12 @@ import pytest
 import yaml
 
 from cxgauge.alerts.alert import Alert, AlertState, Member, Severity
-from cxgauge.alerts.prometheus_rule_files import rule_files, write_rule_files
-from cxgauge.alerts.prometheus_rules import BURN_PAIRS, flow_rules, objectives, ruler_rules
-from cxgauge.dashboards.exposition import Exposition, HealthFigures
+from cxgauge.alerts.prometheus.rule_files import rule_files, write_rule_files
+from cxgauge.alerts.prometheus.rules import BURN_PAIRS, flow_rules, objectives, ruler_rules
+from cxgauge.dashboards.exposition.exposition import Exposition, HealthFigures
 from cxgauge.metrics.deviation import Deviation, DeviationKind, Scope
-from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 from cxgauge.metrics.verdict import Verdict
 
 FLOW = """

@@ -7,8 +7,8 @@ import pytest
 
 from cxgauge.alerts.alert import Severity
 from cxgauge.alerts.routing import BankCalendar, tell_at, wants
-from cxgauge.metrics.detection_settings import DetectionSettings
-from cxgauge.metrics.notifier_settings import LogNotifier
+from cxgauge.metrics.configuration.notifiers import LogNotifier
+from cxgauge.metrics.detection.settings import DetectionSettings
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 

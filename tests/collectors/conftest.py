@@ -17,11 +17,11 @@ import uvicorn
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from cxgauge.collectors.otlp_receiver import Receiver, receiver_app
+from cxgauge.collectors.receiver.otlp_receiver import Receiver, receiver_app
 from cxgauge.collectors.spool import ResumePoint, SpoolReader, SpoolWriter
-from cxgauge.metrics.flow import FlowSpec, load_flows
+from cxgauge.metrics.configuration.receiver import ReceiverConfig
 from cxgauge.metrics.observation import RECORD, SeriesKey
-from cxgauge.metrics.receiver_config import ReceiverConfig
+from cxgauge.metrics.specification.flow import FlowSpec, load_flows
 
 NOW = 1_767_225_600.0  # the fake clock's start
 BILL_FLOW = """

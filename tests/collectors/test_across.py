@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from cxgauge.collectors.across import AcrossJudge, Side, canonical, tokens_of_answer, value_token
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.span_shape import ShapeSettings
-from cxgauge.metrics.flow import FlowSpec, parse_flow
-from cxgauge.metrics.template import template_spec
+from cxgauge.collectors.receiver.span_shape import ShapeSettings
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
+from cxgauge.metrics.specification.template import template_spec
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 NOW = 1_767_225_600.0

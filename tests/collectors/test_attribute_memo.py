@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from cxgauge.collectors.attribute_memo import AttributeMemo, decode_attribute, decode_resource
+from cxgauge.collectors.receiver.attribute_memo import AttributeMemo, decode_attribute, decode_resource
 
 _KEYS = st.sampled_from(["route", "channel", "user", "noise", "x" * 200, "名"]) | st.text(max_size=5)
 _VALUES = st.one_of(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cxgauge.collectors.duplicate_window import DuplicateWindow
+from cxgauge.collectors.receiver.duplicate_window import DuplicateWindow
 
 Ids = tuple[NDArray[np.void], NDArray[np.int64]]
 

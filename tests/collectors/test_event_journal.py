@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cxgauge.collectors.event_journal import EventJournal, JournalFullError
-from cxgauge.collectors.spool_files import Files
+from cxgauge.collectors.receiver.event_journal import EventJournal, JournalFullError
+from cxgauge.collectors.spool.files import Files
 from cxgauge.metrics.change_event import ChangeEvent
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

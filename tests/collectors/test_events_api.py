@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from cxgauge.collectors.observations_api import openapi
-from cxgauge.collectors.sender_tokens import SenderTokens
+from cxgauge.collectors.receiver.observations_api import openapi
+from cxgauge.collectors.receiver.sender_tokens import SenderTokens
 from cxgauge.metrics.change_event import ChangeEvent
 
 ONE: dict[str, Any] = {"kind": "deployment", "title": "bill-service 8.2.0"}

@@ -21,10 +21,10 @@ import psycopg
 import pytest
 
 from cxgauge.collectors.spool import SpoolReader, SpoolWriter
-from cxgauge.metrics.embedded import EmbeddedPostgres
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.rollup import regroup, roll_up
-from cxgauge.metrics.store import Store
+from cxgauge.metrics.store.embedded import EmbeddedPostgres
+from cxgauge.metrics.store.store import Store
 from cxgauge.metrics.verdict import VERDICT_COUNT
 
 FEWEST = 5  # kills that a run must have seen

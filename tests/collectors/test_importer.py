@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.importer import ImportCounts, RowConverter, import_rows
-from cxgauge.collectors.importer_files import FileFormat, FileIdentity, RowReader, open_rows
-from cxgauge.collectors.importer_history import HistoryEntry, ImportHistory, RejectedFile
-from cxgauge.collectors.importer_mapping import ImportMapping, default_mapping
-from cxgauge.collectors.importer_starter import look, starter_flow
-from cxgauge.metrics.flow import FlowSpec, parse_flow
+from cxgauge.collectors.importer.files import FileFormat, FileIdentity, RowReader, open_rows
+from cxgauge.collectors.importer.history import HistoryEntry, ImportHistory, RejectedFile
+from cxgauge.collectors.importer.importer import ImportCounts, RowConverter, import_rows
+from cxgauge.collectors.importer.mapping import ImportMapping, default_mapping
+from cxgauge.collectors.importer.starter import look, starter_flow
 from cxgauge.metrics.observation import ObservationBatch, Source, check_results
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 FLOW = """
@@ -227,7 +227,7 @@ def test_second_import_adds_nothing_and_keeps_the_rejected_file(flow: FlowSpec, 
 def test_unusable_rows_say_why(
     flow: FlowSpec, mapping: dict[str, Any], row: dict[str, Any], reason: str, kind: str
 ) -> None:
-    from cxgauge.collectors.importer_mapping import FieldError
+    from cxgauge.collectors.importer.mapping import FieldError
 
     with pytest.raises(FieldError) as caught:
         _convert(flow, _mapping(**mapping), row)

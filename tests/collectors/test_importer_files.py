@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.collectors.importer_files import FileFormat, FileIdentity, Row, guess_format, identify, open_rows
+from cxgauge.collectors.importer.files import FileFormat, FileIdentity, Row, guess_format, identify, open_rows
 
 
 def _rows(content: bytes, file_format: FileFormat, place: int = 0, pattern: str | None = None) -> list[Row]:

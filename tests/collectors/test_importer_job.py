@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxgauge.collectors.importer_job import ImportJob, ImportRefusedError, ImportRequest, ImportResult
-from cxgauge.metrics.config import Config
+from cxgauge.collectors.importer.job import ImportJob, ImportRefusedError, ImportRequest, ImportResult
+from cxgauge.metrics.configuration.config import Config
 from cxgauge.metrics.sketch import merge_sketches, quantile
-from cxgauge.metrics.store import Store
+from cxgauge.metrics.store.store import Store
 
 PATTERN = (
     r"^(?P<observed_at>\d{4}-\d\d-\d\d \S+) .*\"(?P<step>[A-Z]+ \S+) HTTP[^\"]*\" status: (?P<status>\d+) len: \d+ "

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cxgauge.collectors.importer_mapping import (
+from cxgauge.collectors.importer.mapping import (
     CheckColumn,
     DurationColumn,
     FieldError,

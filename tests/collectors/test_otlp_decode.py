@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from cxgauge.collectors.otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
+from cxgauge.collectors.receiver.otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
 
 
 def decode(body: bytes, *, is_json: bool = True) -> tuple[Any, Refusals]:

@@ -11,9 +11,9 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from cxgauge.collectors.receiver_server import ReceiverServer, sender_tokens
+from cxgauge.collectors.receiver.server import ReceiverServer, sender_tokens
 from cxgauge.collectors.spool import ResumePoint, SpoolReader
-from cxgauge.metrics.config import Config
+from cxgauge.metrics.configuration.config import Config
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens, flow_instance_id
-from cxgauge.collectors.intake import Mapped
-from cxgauge.collectors.otlp_decode import Refusals, decode_trace
-from cxgauge.collectors.otlp_mapping import OtlpMapper
-from cxgauge.collectors.span_shape import ShapeSettings
-from cxgauge.metrics.flow import FlowSpec
+from cxgauge.collectors.receiver.intake import Mapped
+from cxgauge.collectors.receiver.otlp_decode import Refusals, decode_trace
+from cxgauge.collectors.receiver.otlp_mapping import OtlpMapper
+from cxgauge.collectors.receiver.span_shape import ShapeSettings
 from cxgauge.metrics.observation import RECORD, Source, check_results
+from cxgauge.metrics.specification.flow import FlowSpec
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 NOW = 1_767_225_600.0

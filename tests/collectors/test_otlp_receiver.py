@@ -17,11 +17,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from cxgauge.collectors.intake import IntakeFull
-from cxgauge.collectors.otlp_receiver import receiver_app
-from cxgauge.collectors.otlp_schema import RpcStatus
+from cxgauge.collectors.receiver.intake import IntakeFull
+from cxgauge.collectors.receiver.otlp_receiver import receiver_app
+from cxgauge.collectors.receiver.otlp_schema import RpcStatus
 from cxgauge.collectors.spool import SpoolWriter
-from cxgauge.metrics.receiver_config import ReceiverConfig
+from cxgauge.metrics.configuration.receiver import ReceiverConfig
 from cxgauge.metrics.verdict import Verdict
 
 NOW = 1_767_225_600.0

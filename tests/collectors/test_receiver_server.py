@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from cxgauge.collectors.receiver_server import ReceiverServer, UnprotectedError, sender_tokens
-from cxgauge.collectors.sender_limits import SenderLimits
+from cxgauge.collectors.receiver.sender_limits import SenderLimits
+from cxgauge.collectors.receiver.server import ReceiverServer, UnprotectedError, sender_tokens
 from cxgauge.collectors.spool import ResumePoint, SpoolReader
-from cxgauge.metrics.config import Config
+from cxgauge.metrics.configuration.config import Config
 
 PROTOBUF = "application/x-protobuf"
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxgauge.collectors.duplicate_window import DuplicateWindow
-from cxgauge.collectors.recent_segments import KEEP_SECONDS, RecentSegments
+from cxgauge.collectors.receiver.duplicate_window import DuplicateWindow
 from cxgauge.collectors.spool import ResumePoint, SpoolReader, SpoolWriter
+from cxgauge.collectors.spool.recent_segments import KEEP_SECONDS, RecentSegments
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 
 

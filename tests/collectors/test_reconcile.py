@@ -26,8 +26,8 @@ from cxgauge.collectors.reconcile import (
     shown_tokens,
     wilson_interval,
 )
-from cxgauge.metrics.secret import Secret
-from cxgauge.metrics.template import template_spec, template_text
+from cxgauge.metrics.configuration.secret import Secret
+from cxgauge.metrics.specification.template import template_spec, template_text
 
 NOW = 1_767_225_600.0
 SECRET = "5a" * 32

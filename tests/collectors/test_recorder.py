@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.recorder import Recorder
-from cxgauge.collectors.recorder_plan import FlowPlan
+from cxgauge.collectors.recorder.plan import FlowPlan
+from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.collectors.spool import ResumePoint, SpoolReader, SpoolWriter
-from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import SeriesKey, Source, check_results
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 FLOW = """

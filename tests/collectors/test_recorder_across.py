@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.recorder import Recorder
+from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.collectors.spool import ResumePoint, SpoolReader
-from cxgauge.metrics.flow import parse_flow
 from cxgauge.metrics.observation import check_results
+from cxgauge.metrics.specification.flow import parse_flow
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 FLOW = """

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from cxgauge.collectors.recorder import Recorder
+from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.collectors.spool import ResumePoint, SpoolReader, SpoolWriter
-from cxgauge.collectors.spool_files import Files
-from cxgauge.metrics.flow import FlowSpec, parse_flow
+from cxgauge.collectors.spool.files import Files
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 
 FLOW = """
 name: bill_inquiry

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.recorder import Recorder
-from cxgauge.collectors.recorder_propagation import Handover, extract, inject
+from cxgauge.collectors.recorder.propagation import Handover, extract, inject
+from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.collectors.spool import ResumePoint, SpoolReader
-from cxgauge.metrics.flow import parse_flow
+from cxgauge.metrics.specification.flow import parse_flow
 from cxgauge.metrics.verdict import Verdict
 
 FLOW = """

@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from cxgauge.collectors.recorder import Recorder
+from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.collectors.spool import ResumePoint, SpoolReader
-from cxgauge.metrics.flow import parse_flow
+from cxgauge.metrics.specification.flow import parse_flow
 
 FLOW = """
 name: bill_inquiry

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxgauge.collectors.request_body import (
+from cxgauge.collectors.receiver.request_body import (
     BodyTooLargeError,
     CorruptBodyError,
     InFlight,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cxgauge.collectors.sender_tokens import Sender, SenderTokens, TokensFileError
+from cxgauge.collectors.receiver.sender_tokens import Sender, SenderTokens, TokensFileError
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.recorder import Recorder
-from cxgauge.collectors.span_processor import CxgaugeSpanProcessor
-from cxgauge.collectors.span_shape import ShapeSettings
+from cxgauge.collectors.receiver.span_shape import ShapeSettings
+from cxgauge.collectors.recorder.recorder import Recorder
+from cxgauge.collectors.recorder.span_processor import CxgaugeSpanProcessor
 from cxgauge.collectors.spool import ResumePoint, SpoolReader
-from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import SeriesKey, Source, check_results
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 FLOW = """

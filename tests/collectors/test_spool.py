@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cxgauge.collectors.spool import Chunk, ResumePoint, SpoolError, SpoolFull, SpoolReader, SpoolWriter
-from cxgauge.collectors.spool_files import Files
+from cxgauge.collectors.spool.files import Files
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 
 SERIES = (SeriesKey("bill_inquiry", "bill_total", (("channel", "app"),), ("total_present",)),)

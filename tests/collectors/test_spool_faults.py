@@ -26,9 +26,9 @@ from cxgauge.collectors.spool import (
     SpoolReader,
     SpoolWriter,
 )
-from cxgauge.collectors.spool_files import Files
-from cxgauge.collectors.spool_reader import CORRUPT_SEGMENTS_LIMIT
-from cxgauge.collectors.spool_segment import SegmentHeader
+from cxgauge.collectors.spool.files import Files
+from cxgauge.collectors.spool.reader import CORRUPT_SEGMENTS_LIMIT
+from cxgauge.collectors.spool.segment import SegmentHeader
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 
 SERIES = (SeriesKey("bill_inquiry", "bill_total", (("channel", "app"),), ("total_present",)),)
@@ -164,7 +164,7 @@ def test_segments_set_aside_are_bounded(tmp_path: Path) -> None:
 
 
 def test_a_record_that_is_no_batch_is_stepped_over(tmp_path: Path) -> None:
-    from cxgauge.collectors.spool_segment import frame
+    from cxgauge.collectors.spool.segment import frame
 
     source, (segment,) = filled(tmp_path, 1)
     with segment.open("ab") as file:

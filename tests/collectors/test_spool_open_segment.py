@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cxgauge.collectors.spool import ResumePoint, SpoolError, SpoolReader, SpoolWriter
-from cxgauge.collectors.spool_files import Files
-from cxgauge.collectors.spool_open_segment import OpenSegment
+from cxgauge.collectors.spool.files import Files
+from cxgauge.collectors.spool.open_segment import OpenSegment
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 
 

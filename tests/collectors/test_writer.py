@@ -17,8 +17,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from cxgauge.collectors.spool import ProblemKind, ResumePoint, SpoolProblem, SpoolReader, SpoolWriter
 from cxgauge.collectors.writer import Writer, WriterSettings
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
-from cxgauge.metrics.store import Store, StoreSettings
-from cxgauge.metrics.store_connection import DatabaseSettings
+from cxgauge.metrics.store.connection import DatabaseSettings
+from cxgauge.metrics.store.store import Store, StoreSettings
 
 FAST = WriterSettings(rows_per_transaction=100, linger_seconds=0.01, retry_first_seconds=0.02, retry_limit_seconds=0.05)
 SERIES = (SeriesKey("bill_inquiry", "total"),)

@@ -18,8 +18,8 @@ from cxgauge.alerts.alert import alert_from_json
 from cxgauge.alerts.lifecycle import Lifecycle, LifecycleSettings
 from cxgauge.alerts.records import save_lifecycle
 from cxgauge.metrics.deviation import Deviation, DeviationKind, Scope
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_alerts import read_alerts
+from cxgauge.metrics.store.alerts import read_alerts
+from cxgauge.metrics.store.store import Store
 
 CONFIG = """
 timezone: Asia/Shanghai

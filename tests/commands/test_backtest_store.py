@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from cxgauge.__main__ import application
 from cxgauge.examples.bank import FLOWS_DIRECTORY
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 START = 1_767_225_600.0
 HOURS, SLOW_MINUTES = 6, 60

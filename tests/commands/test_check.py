@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cxgauge.__main__ import application
-from cxgauge.metrics.template import template_text, write_project
+from cxgauge.metrics.specification.template import template_text, write_project
 
 
 def run(*arguments: str) -> Result:

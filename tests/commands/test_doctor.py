@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 from cxgauge.__main__ import application
 from cxgauge.collectors.spool import SpoolWriter
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
-from cxgauge.metrics.store_connection import DatabaseSettings
-from cxgauge.metrics.store_migrations import migrate
-from cxgauge.metrics.template import write_project
+from cxgauge.metrics.specification.template import write_project
+from cxgauge.metrics.store.connection import DatabaseSettings
+from cxgauge.metrics.store.migrations import migrate
 
 
 def run(*arguments: str) -> Result:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from cxgauge.__main__ import application
-from cxgauge.metrics.template import template_names
+from cxgauge.metrics.specification.template import template_names
 
 
 def run(*arguments: str) -> Result:

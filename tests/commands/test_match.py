@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxgauge.__main__ import application
-from cxgauge.metrics.template import template_text
+from cxgauge.metrics.specification.template import template_text
 
 ROUTE = "/v1/bills/{bill_id}/total"
 

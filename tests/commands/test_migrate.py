@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cxgauge.__main__ import application
-from cxgauge.metrics.store_migrations import migrations
+from cxgauge.metrics.store.migrations import migrations
 
 
 def run(*arguments: str) -> Result:

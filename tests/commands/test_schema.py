@@ -6,7 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from cxgauge.__main__ import application
-from cxgauge.metrics.specification_schema import specification_schema
+from cxgauge.metrics.specification.flow_schema import specification_schema
 
 
 def test_the_schema_is_printed() -> None:

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cxgauge.__main__ import application
-from cxgauge.collectors.sender_tokens import SenderTokens
-from cxgauge.metrics.template import template_text
+from cxgauge.collectors.receiver.sender_tokens import SenderTokens
+from cxgauge.metrics.specification.template import template_text
 
 
 @pytest.fixture

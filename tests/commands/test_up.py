@@ -15,10 +15,10 @@ import httpx2
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cxgauge.collectors.recorder import Recorder
+from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.examples.bank import FLOWS_DIRECTORY
 from cxgauge.examples.processes import free_port
-from cxgauge.metrics.store import Store
+from cxgauge.metrics.store.store import Store
 
 LIMIT_SECONDS = 30.0
 

@@ -13,8 +13,8 @@ from cxgauge.alerts.impact import Impact
 from cxgauge.dashboards.figure_types import Comparison, Period
 from cxgauge.dashboards.wording import Wording
 from cxgauge.metrics.deviation import Deviation, DeviationKind, Scope
-from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey, Source, check_bits
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 FLOW = """

@@ -17,11 +17,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from cxgauge.alerts.alert import Alert, AlertState, Member, Severity
-from cxgauge.dashboards.exposition import Exposition, HealthFigures
-from cxgauge.dashboards.exposition_buckets import duration_bounds
+from cxgauge.dashboards.exposition.buckets import duration_bounds
+from cxgauge.dashboards.exposition.exposition import Exposition, HealthFigures
 from cxgauge.metrics.deviation import Deviation, DeviationKind, Scope
-from cxgauge.metrics.flow import FlowSpec
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey, Source, check_bits
+from cxgauge.metrics.specification.flow import FlowSpec
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 GOLDEN = Path(__file__).with_name("golden") / "exposition.txt"

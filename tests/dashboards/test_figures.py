@@ -5,9 +5,9 @@ import pytest
 
 from cxgauge.dashboards.figure_types import ChangeStatus, Comparison, FlowFigures, MixSplit, Period
 from cxgauge.dashboards.figures import flow_figures
-from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey, Source, check_bits
 from cxgauge.metrics.rollup import Rollup, roll_up
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 FLOW = """

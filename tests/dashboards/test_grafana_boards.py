@@ -16,7 +16,7 @@ from cxgauge.dashboards.grafana.files import compare, provisioning_files, write_
 from cxgauge.dashboards.grafana.frame import flow_uid
 from cxgauge.dashboards.grafana.sql import case, dimension_filter, literal, quoted
 from cxgauge.examples.bank import FLOWS_DIRECTORY
-from cxgauge.metrics.flow import FlowSpec, load_flows
+from cxgauge.metrics.specification.flow import FlowSpec, load_flows
 from cxgauge.metrics.translation import LANGUAGES
 
 GOLDEN = Path(__file__).parent / "golden" / "grafana"

@@ -16,17 +16,17 @@ import psycopg
 import pytest
 from prometheus_client import start_http_server
 
-from cxgauge.dashboards.exposition import Exposition, HealthFigures
+from cxgauge.dashboards.exposition.exposition import Exposition, HealthFigures
 from cxgauge.dashboards.grafana.boards import dashboards
 from cxgauge.examples.bank import FLOWS_DIRECTORY
 from cxgauge.examples.history import SimulatedHistory
-from cxgauge.metrics.baseline_bands import BandHour
-from cxgauge.metrics.flow import load_flows
+from cxgauge.metrics.baseline.bands import BandHour
 from cxgauge.metrics.observation import Source
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_alerts import add_bands
-from cxgauge.metrics.store_migrations import READER_ROLE
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.specification.flow import load_flows
+from cxgauge.metrics.store.alerts import add_bands
+from cxgauge.metrics.store.migrations import READER_ROLE
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 FLOWS = load_flows(FLOWS_DIRECTORY)
 BOARDS = dashboards(FLOWS)

@@ -14,11 +14,11 @@ from cxgauge.dashboards.figure_types import Period
 from cxgauge.dashboards.http import HttpParts, application
 from cxgauge.dashboards.server import HttpServer
 from cxgauge.dashboards.wording import Wording
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.flow import FlowSpec, parse_flow
+from cxgauge.metrics.configuration.config import Config
 from cxgauge.metrics.observation import ObservationBatch, Source
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 MakeDay = Callable[..., ObservationBatch]
 START = 1_773_417_600.0
@@ -146,7 +146,7 @@ def test_from_the_overview_to_the_alert(site: Site, make_day: MakeDay, alert: Al
 def test_flow_and_step_pages_show_the_report_s_figures(
     site: Site, make_day: MakeDay, flow: FlowSpec, english: Wording
 ) -> None:
-    from cxgauge.dashboards.report import build_report
+    from cxgauge.dashboards.report.report import build_report
 
     _write(site, make_day(START, seed=2))
     report = build_report(site.store, flow, Period(START, START + DAY), None, english, now=START + DAY - 1)

@@ -6,13 +6,13 @@ import pytest
 
 from cxgauge.dashboards.figure_types import ChangeStatus, Period
 from cxgauge.dashboards.improvements import add_improvement, finish_improvement, read_improvements
-from cxgauge.dashboards.report import build_report
-from cxgauge.dashboards.report_markdown import report_markdown
+from cxgauge.dashboards.report.markdown import report_markdown
+from cxgauge.dashboards.report.report import build_report
 from cxgauge.dashboards.wording import Wording
-from cxgauge.metrics.flow import FlowSpec
 from cxgauge.metrics.observation import ObservationBatch
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.specification.flow import FlowSpec
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 MakeDay = Callable[..., ObservationBatch]
 DAY = 86_400.0

@@ -13,11 +13,11 @@ from cxgauge.alerts.alert import Alert
 from cxgauge.alerts.records import save_lifecycle
 from cxgauge.dashboards.http import HttpParts, application
 from cxgauge.dashboards.server import HttpServer
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.flow import FlowSpec
+from cxgauge.metrics.configuration.config import Config
 from cxgauge.metrics.observation import ObservationBatch
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.specification.flow import FlowSpec
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 START, DAY = 1_773_417_600.0, 86_400.0
 HEADLINE = "Bill inquiry got slower at Bill total since 2026-03-14 10:42"

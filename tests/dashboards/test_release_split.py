@@ -6,9 +6,9 @@ import pytest
 from cxgauge.dashboards.figure_types import ChangeStatus, Comparison, FlowFigures, Period
 from cxgauge.dashboards.figures import flow_figures
 from cxgauge.dashboards.release_split import split_releases
-from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.rollup import Rollup, roll_up
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 from cxgauge.metrics.verdict import Verdict
 
 FLOW = """

@@ -11,16 +11,16 @@ import pytest
 
 from cxgauge.alerts.alert import Alert, to_json
 from cxgauge.dashboards.figure_types import Comparison, Period
-from cxgauge.dashboards.report import Report, build_report
-from cxgauge.dashboards.report_data import flow_span
-from cxgauge.dashboards.report_json import report_json, report_schema
-from cxgauge.dashboards.report_markdown import report_markdown
+from cxgauge.dashboards.report.data import flow_span
+from cxgauge.dashboards.report.json import report_json, report_schema
+from cxgauge.dashboards.report.markdown import report_markdown
+from cxgauge.dashboards.report.report import Report, build_report
 from cxgauge.dashboards.wording import Wording
 from cxgauge.metrics.deviation import Deviation
-from cxgauge.metrics.flow import FlowSpec
 from cxgauge.metrics.observation import ObservationBatch, Source
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.specification.flow import FlowSpec
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 DAY = 86_400.0
 MakeDay = Callable[..., ObservationBatch]

@@ -15,16 +15,16 @@ import pytest
 
 from cxgauge.dashboards.figure_types import Comparison, Period
 from cxgauge.dashboards.pdf import PROGRAM_VARIABLE, PdfError, find_chromium, html_to_pdf
-from cxgauge.dashboards.report import Report, build_report
-from cxgauge.dashboards.report_html import read_pictures, report_html
-from cxgauge.dashboards.report_json import report_json
-from cxgauge.dashboards.report_markdown import report_markdown
-from cxgauge.dashboards.report_table import figure_rows, report_csv, report_xlsx
+from cxgauge.dashboards.report.html import read_pictures, report_html
+from cxgauge.dashboards.report.json import report_json
+from cxgauge.dashboards.report.markdown import report_markdown
+from cxgauge.dashboards.report.report import Report, build_report
+from cxgauge.dashboards.report.table import figure_rows, report_csv, report_xlsx
 from cxgauge.dashboards.wording import Wording
-from cxgauge.metrics.flow import FlowSpec, parse_flow
 from cxgauge.metrics.observation import ObservationBatch
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 MakeDay = Callable[..., ObservationBatch]
 
@@ -64,7 +64,7 @@ def test_csv_has_units_and_marks_what_a_spreadsheet_would_run(report: Report) ->
     rows = list(csv.DictReader(io.StringIO(report_csv(report))))
     assert {row["unit"] for row in rows} == {"count", "share", "seconds"}
     assert len(rows) == len(figure_rows(report))
-    from cxgauge.dashboards.report_table import _safe
+    from cxgauge.dashboards.report.table import _safe
 
     assert (_safe("=1+1"), _safe("-2"), _safe(-2), _safe("a")) == ("'=1+1", "'-2", -2, "a")
 

@@ -12,13 +12,13 @@ from cxgauge.alerts.records import save_lifecycle
 from cxgauge.dashboards.figure_types import Period
 from cxgauge.dashboards.status import alert_lines, read_status, status_headings, status_lines
 from cxgauge.dashboards.wording import Wording
-from cxgauge.metrics.baseline_bytes import profile_to_bytes
-from cxgauge.metrics.detection_settings import DetectionSettings
-from cxgauge.metrics.flow import FlowSpec, parse_flow
+from cxgauge.metrics.baseline.bytes import profile_to_bytes
+from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.observation import ObservationBatch, Source
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_alerts import add_baseline
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
+from cxgauge.metrics.store.alerts import add_baseline
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 MakeDay = Callable[..., ObservationBatch]
 

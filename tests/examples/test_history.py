@@ -10,8 +10,8 @@ import pytest
 from cxgauge.examples.bank import DETAILS_MISSING_RATIO, FLOWS_DIRECTORY, STEP_LATENCIES
 from cxgauge.examples.clients import STEPS_PER_JOURNEY
 from cxgauge.examples.history import SimulatedHistory
-from cxgauge.metrics.flow import load_flows
 from cxgauge.metrics.observation import ObservationBatch, Source
+from cxgauge.metrics.specification.flow import load_flows
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 START, SECONDS, RATE = 1_700_000_000.0, 1_000.0, 30.0

@@ -25,9 +25,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from cxgauge.metrics.embedded import EmbeddedPostgres
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.template import template_text
+from cxgauge.metrics.specification.template import template_text
+from cxgauge.metrics.store.embedded import EmbeddedPostgres
+from cxgauge.metrics.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = Path(__file__).resolve().parent / "processes"

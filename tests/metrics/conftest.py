@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey, Source
-from cxgauge.metrics.store import Store, StoreSettings
-from cxgauge.metrics.store_connection import DatabaseSettings
+from cxgauge.metrics.store.connection import DatabaseSettings
+from cxgauge.metrics.store.store import Store, StoreSettings
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 MakeStore = Callable[..., Store]

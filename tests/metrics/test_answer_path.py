@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from cxgauge.metrics.answer_path import NODES_LIMIT, AnswerPath, TooManyNodesError, plain
+from cxgauge.metrics.specification.answer_path import NODES_LIMIT, AnswerPath, TooManyNodesError, plain
 
 NAMES = ("a", "b", "账单", "with space")
 ANSWERS = st.recursive(

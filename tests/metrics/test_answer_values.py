@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.metrics.answer_values import as_decimal, as_timestamp, difference, total
-from cxgauge.metrics.check import NumberFormat, TimeFormat
+from cxgauge.metrics.specification.answer_values import as_decimal, as_timestamp, difference, total
+from cxgauge.metrics.specification.check import NumberFormat, TimeFormat
 
 AMOUNTS = st.decimals(min_value=-(10**15), max_value=10**15, places=2)
 

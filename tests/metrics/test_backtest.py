@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from cxgauge.metrics.backtest import promise_kept, run_backtest
-from cxgauge.metrics.backtest_file import RecordingError, read_recording, write_events
-from cxgauge.metrics.detection_input import BucketGrid
-from cxgauge.metrics.detection_settings import DetectionSettings
+from cxgauge.metrics.backtest.backtest import promise_kept, run_backtest
+from cxgauge.metrics.backtest.file import RecordingError, read_recording, write_events
+from cxgauge.metrics.detection.input import BucketGrid
+from cxgauge.metrics.detection.settings import DetectionSettings
 
 GRID = BucketGrid(-4.0, 0.125)
 SETTINGS = DetectionSettings(false_alarms_per_series_month=1.0)

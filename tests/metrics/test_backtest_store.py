@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cxgauge.metrics.backtest_store import families, levels_of, replay, share_of_budget
-from cxgauge.metrics.baseline import Profile, learn
-from cxgauge.metrics.detection_input import SKETCH_GRID, Fleet, Measurements, concatenate
-from cxgauge.metrics.detection_settings import DetectionSettings
+from cxgauge.metrics.backtest.store import families, levels_of, replay, share_of_budget
+from cxgauge.metrics.baseline.baseline import Profile, learn
+from cxgauge.metrics.detection.input import SKETCH_GRID, Fleet, Measurements, concatenate
+from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.deviation import Deviation, DeviationKind
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.rollup import roll_up

@@ -6,14 +6,14 @@ import numpy as np
 import psycopg
 import pytest
 
-from cxgauge.metrics.baseline import Profile, learn
-from cxgauge.metrics.baseline_bands import BandHour, baseline_bands
-from cxgauge.metrics.detection_input import SKETCH_GRID, Fleet, Measurements
-from cxgauge.metrics.detection_settings import DetectionSettings
+from cxgauge.metrics.baseline.bands import BandHour, baseline_bands
+from cxgauge.metrics.baseline.baseline import Profile, learn
+from cxgauge.metrics.detection.input import SKETCH_GRID, Fleet, Measurements
+from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.rollup import roll_up
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_alerts import add_bands
+from cxgauge.metrics.store.alerts import add_bands
+from cxgauge.metrics.store.store import Store
 
 HOUR = 3600.0
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z

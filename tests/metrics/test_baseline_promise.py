@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from cxgauge.metrics.baseline_count import calibrate_counts
-from cxgauge.metrics.baseline_shift import calibrate_shift
-from cxgauge.metrics.detection_count import CountState, advance_count
-from cxgauge.metrics.detection_settings import MONTH_SECONDS, DetectionSettings
-from cxgauge.metrics.detection_shift import ShiftState, advance_shift
+from cxgauge.metrics.baseline.count import calibrate_counts
+from cxgauge.metrics.baseline.shift import calibrate_shift
+from cxgauge.metrics.detection.count import CountState, advance_count
+from cxgauge.metrics.detection.settings import MONTH_SECONDS, DetectionSettings
+from cxgauge.metrics.detection.shift import ShiftState, advance_shift
 
 WINDOW = 600.0
 SETTINGS = DetectionSettings(window_seconds=WINDOW)

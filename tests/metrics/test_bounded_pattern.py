@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.metrics.bounded_pattern import LENGTH_LIMIT, BoundedPattern
+from cxgauge.metrics.specification.bounded_pattern import LENGTH_LIMIT, BoundedPattern
 
 SLOW = "can take very long on some texts; bound its repeats, e.g. {1,20}, and do not nest them"
 

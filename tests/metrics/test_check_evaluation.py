@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.metrics.check_evaluation import evaluate_checks
-from cxgauge.metrics.check_reason import REASON_TEXT, Reason, reason_text
-from cxgauge.metrics.flow import StepSpec, parse_flow
+from cxgauge.metrics.specification.check_evaluation import evaluate_checks
+from cxgauge.metrics.specification.check_reason import REASON_TEXT, Reason, reason_text
+from cxgauge.metrics.specification.flow import StepSpec, parse_flow
 from cxgauge.metrics.verdict import CheckResult
 
 PASS, FAIL, UNKNOWN, SKIPPED = CheckResult.PASS, CheckResult.FAIL, CheckResult.UNKNOWN, CheckResult.NOT_EVALUATED

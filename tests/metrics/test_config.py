@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import psycopg.conninfo
 import pytest
 
-from cxgauge.metrics.config import Config, Secret, SecretError, SpecificationError
-from cxgauge.metrics.notifier_settings import AnyNotifier, LogNotifier, WebhookNotifier
+from cxgauge.metrics.configuration.config import Config, Secret, SecretError, SpecificationError
+from cxgauge.metrics.configuration.notifiers import AnyNotifier, LogNotifier, WebhookNotifier
 
 
 def faults(text: str) -> str:

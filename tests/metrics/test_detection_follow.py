@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from cxgauge.metrics.baseline import learn
-from cxgauge.metrics.detection_input import BucketGrid, Fleet, Measurements
-from cxgauge.metrics.detection_settings import DetectionSettings
-from cxgauge.metrics.detector import Detector
+from cxgauge.metrics.baseline.baseline import learn
+from cxgauge.metrics.detection.detector import Detector
+from cxgauge.metrics.detection.input import BucketGrid, Fleet, Measurements
+from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.deviation import DeviationKind
 from cxgauge.metrics.observation import SeriesKey
 

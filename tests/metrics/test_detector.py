@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from cxgauge.metrics.baseline import learn
-from cxgauge.metrics.baseline_bytes import profile_from_bytes, profile_to_bytes
-from cxgauge.metrics.detection_input import BucketGrid, Fleet, Measurements
-from cxgauge.metrics.detection_settings import DetectionSettings
-from cxgauge.metrics.detector import Detector
+from cxgauge.metrics.baseline.baseline import learn
+from cxgauge.metrics.baseline.bytes import profile_from_bytes, profile_to_bytes
+from cxgauge.metrics.detection.detector import Detector
+from cxgauge.metrics.detection.input import BucketGrid, Fleet, Measurements
+from cxgauge.metrics.detection.minimum_change import minimum_detectable_change
+from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.deviation import DeviationKind, Scope
-from cxgauge.metrics.minimum_change import minimum_detectable_change
 from cxgauge.metrics.observation import SeriesKey
 from cxgauge.metrics.verdict import VERDICT_COUNT, Verdict
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxgauge.metrics.dimension_values import DISTINCT_LIMIT, OTHER, UNKNOWN, DimensionValues
-from cxgauge.metrics.flow import FlowSpec, parse_flow
+from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
 
 FLOW = """
 name: bill

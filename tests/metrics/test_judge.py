@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.metrics.check_reason import Reason
-from cxgauge.metrics.flow import StepSpec
 from cxgauge.metrics.judge import Judgement, judge, judge_results
 from cxgauge.metrics.observation import check_results
-from cxgauge.metrics.template import template_spec
+from cxgauge.metrics.specification.check_reason import Reason
+from cxgauge.metrics.specification.flow import StepSpec
+from cxgauge.metrics.specification.template import template_spec
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
 PASS, FAIL, UNKNOWN, SKIPPED = CheckResult.PASS, CheckResult.FAIL, CheckResult.UNKNOWN, CheckResult.NOT_EVALUATED

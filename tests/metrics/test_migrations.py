@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cxgauge.metrics.named_queries import sql_file
-from cxgauge.metrics.store_connection import DatabaseSettings, Tier, open_connection, server_facts
-from cxgauge.metrics.store_migrations import READER_ROLE, Migration, MigrationError, migrate, migrations, plan
+from cxgauge.metrics.store.connection import DatabaseSettings, Tier, open_connection, server_facts
+from cxgauge.metrics.store.migrations import READER_ROLE, Migration, MigrationError, migrate, migrations, plan
+from cxgauge.metrics.store.named_queries import sql_file
 
 DESCRIPTION = """
 SELECT 'column', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,

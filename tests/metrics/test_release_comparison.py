@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxgauge.metrics.detection_input import Measurements
+from cxgauge.metrics.detection.input import Measurements
 from cxgauge.metrics.release_comparison import ReleaseVerdict, compare_failures, compare_latency
 
 

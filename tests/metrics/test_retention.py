@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from cxgauge.metrics.observation import SeriesKey
 from cxgauge.metrics.rollup import Rollup, regroup
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_retention import Housekeeping, Retention
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.store.retention import Housekeeping, Retention
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 NOW = 1_767_225_600.0
 FOREVER = (0.0, NOW + 86_400)

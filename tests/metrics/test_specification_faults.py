@@ -9,9 +9,9 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.flow import FlowSpec
-from cxgauge.metrics.specification_schema import SchemaKind, specification_schema
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.specification.flow import FlowSpec
+from cxgauge.metrics.specification.flow_schema import SchemaKind, specification_schema
 from cxgauge.metrics.strict_yaml import read_document
 from cxgauge.metrics.validation import validate
 

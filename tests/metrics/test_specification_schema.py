@@ -8,10 +8,10 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from cxgauge.metrics import template
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.specification_schema import SCHEMA_KINDS, SchemaKind, specification_schema
-from cxgauge.metrics.template import template_names, template_text
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.specification import template
+from cxgauge.metrics.specification.flow_schema import SCHEMA_KINDS, SchemaKind, specification_schema
+from cxgauge.metrics.specification.template import template_names, template_text
 
 CONFIG_TEMPLATE = Path(template.__file__).parent / "templates" / "_cxgauge.yml"
 

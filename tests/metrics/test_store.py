@@ -13,9 +13,9 @@ import pytest
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey, Source
 from cxgauge.metrics.rollup import Origin, Rollup, roll_up
 from cxgauge.metrics.sketch import RELATIVE_ERROR
-from cxgauge.metrics.store import Store, StoreSettings
-from cxgauge.metrics.store_connection import DatabaseSettings, Tier
-from cxgauge.metrics.store_write import ResumePointMismatch, StoredPosition
+from cxgauge.metrics.store.connection import DatabaseSettings, Tier
+from cxgauge.metrics.store.store import Store, StoreSettings
+from cxgauge.metrics.store.write import ResumePointMismatch, StoredPosition
 from cxgauge.metrics.verdict import Verdict
 
 NOW = 1_767_225_600.0

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from cxgauge.metrics.change_event import ChangeEvent
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_events import StoredEvent, events_near, events_within, put_events
+from cxgauge.metrics.store.events import StoredEvent, events_near, events_within, put_events
+from cxgauge.metrics.store.store import Store
 
 AT = 1_767_225_600.0
 HOUR = 3600.0

@@ -7,11 +7,11 @@ import psycopg
 import pytest
 
 from cxgauge.metrics.observation import SeriesKey
-from cxgauge.metrics.store import Store
-from cxgauge.metrics.store_connection import DatabaseSettings
-from cxgauge.metrics.store_health import Finding, Health, examine_store, readable_bytes
-from cxgauge.metrics.store_migrations import migrate, migrations
-from cxgauge.metrics.store_write import StoredPosition
+from cxgauge.metrics.store.connection import DatabaseSettings
+from cxgauge.metrics.store.health import Finding, Health, examine_store, readable_bytes
+from cxgauge.metrics.store.migrations import migrate, migrations
+from cxgauge.metrics.store.store import Store
+from cxgauge.metrics.store.write import StoredPosition
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:

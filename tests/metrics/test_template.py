@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.flow import load_flows
-from cxgauge.metrics.template import (
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.specification.flow import load_flows
+from cxgauge.metrics.specification.template import (
     ExistingFileError,
     UnknownTemplateError,
     template_names,

@@ -12,11 +12,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.flow import FlowSpec
-from cxgauge.metrics.scalar_types import StrictModel
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.specification.flow import FlowSpec
+from cxgauge.metrics.specification.scalar_types import StrictModel
+from cxgauge.metrics.specification.template import template_names, template_text
 from cxgauge.metrics.strict_yaml import Location, read_text
-from cxgauge.metrics.template import template_names, template_text
 from cxgauge.metrics.validation import validate
 
 FLOWS = [yaml.safe_load(template_text(name)) for name in template_names()]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from cxgauge.collectors.receiver_server import ReceiverServer
+from cxgauge.collectors.receiver.server import ReceiverServer
 from cxgauge.collectors.spool import ResumePoint, SpoolReader
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.template import template_spec
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.specification.template import template_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "senders"

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from cxgauge.alerts.notifier import Notifier
 from cxgauge.alerts.notifier_factory import make_notifier
-from cxgauge.metrics.notifier_settings import AnyNotifier
+from cxgauge.metrics.configuration.notifiers import AnyNotifier
 
 NOW = 1_767_235_500.25
 ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyNotifier)

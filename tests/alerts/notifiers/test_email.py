@@ -19,7 +19,7 @@ from cxgauge.alerts.chart import Trend, trend_png
 from cxgauge.alerts.message import Message
 from cxgauge.alerts.notifier import Delivery, Outcome
 from cxgauge.alerts.notifiers.email import EmailNotifier
-from cxgauge.metrics.notifier_settings import EmailNotifier as Settings
+from cxgauge.metrics.configuration.notifiers import EmailNotifier as Settings
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")  # self-signed, for this test only
 TREND = Trend(0.0, 60.0, (*([1.0, 1.02, None, 0.99] * 30), *([1.2] * 20)), 7200.0, 1.0)

@@ -9,7 +9,7 @@ import pytest
 from cxgauge.alerts.message import Message
 from cxgauge.alerts.notifier import Delivery, Outcome
 from cxgauge.alerts.notifiers.webhook import WebhookNotifier, sign
-from cxgauge.metrics.notifier_settings import WebhookNotifier as Settings
+from cxgauge.metrics.configuration.notifiers import WebhookNotifier as Settings
 
 SECRET = "whsec_" + base64.b64encode(b"a-secret-of-enough-bytes").decode()
 

@@ -6,9 +6,9 @@ import threading
 import time
 from pathlib import Path
 
-from cxgauge.collectors.receiver_server import ReceiverServer
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.flow import load_flows
+from cxgauge.collectors.receiver.server import ReceiverServer
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.specification.flow import load_flows
 
 
 def main() -> None:

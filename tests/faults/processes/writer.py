@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cxgauge.collectors.spool import SpoolReader
 from cxgauge.collectors.writer import Writer, WriterSettings
-from cxgauge.metrics.config import Config
-from cxgauge.metrics.store import Store
+from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.store.store import Store
 
 
 def main() -> None:

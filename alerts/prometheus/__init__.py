@@ -1,0 +1,1 @@
+"""Prometheus rules generated from the flows; rules.py is the way in."""

@@ -1,0 +1,1 @@
+"""Observations from files; importer.py is the way in."""

@@ -1,0 +1,370 @@
+"""The HTTP receiver: OTLP spans and events, and observations as JSON, acknowledged once they are on disk.
+
+Semantics of OTLP/HTTP by https://opentelemetry.io/docs/specs/otlp/ (1.11): the reply is of the request's type,
+refused records come back as ``partialSuccess``, errors carry a ``google.rpc.Status``, and a sender that shall try
+again is told when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from ...metrics.configuration.receiver import ReceiverConfig, is_loopback
+from ...metrics.specification.flow import FlowSpec
+from ..spool import SpoolError, SpoolWriter
+from ..spool.recent_segments import RecentSegments
+from .duplicate_window import DuplicateWindow
+from .event_journal import EventJournal
+from .intake import Intake, IntakeCounters, IntakeFull, Mapped
+from .observations_api import ObservationMapper, observation_routes
+from .otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
+from .otlp_mapping import OtlpMapper
+from .otlp_reply import JSON_TYPE, PROTOBUF_TYPE, export_reply, status_reply
+from .request_body import (
+    BodyTooLargeError,
+    CorruptBodyError,
+    InFlight,
+    NoRoomError,
+    SlowBodyError,
+    UnsupportedEncodingError,
+    expand,
+    read_body,
+)
+from .sender_limits import SenderLimits, within_scope
+from .sender_tokens import Sender, SenderTokens, TokensFileError
+from .span_shape import ShapeSettings
+
+__all__ = ["Receiver", "receiver_app"]
+
+_CONFIRM_SECONDS = 8.0  # within the 10 s after which exporters give up
+
+
+class UnknownSenderError(Exception):
+    """The sender did not show a good token."""
+
+
+class ForeignPageError(Exception):
+    """A web page of an origin that is not on the allow-list."""
+
+
+class TooMuchError(Exception):
+    """The sender sends more than it may."""
+
+
+_STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
+    (UnknownSenderError, 401),
+    (ForeignPageError, 403),
+    (TooMuchError, 429),
+    (TokensFileError, 503),
+    (BodyTooLargeError, 413),
+    (CorruptBodyError, 400),
+    (MalformedBodyError, 400),
+    (UnsupportedEncodingError, 415),
+    (SlowBodyError, 408),
+    (NoRoomError, 503),
+    (IntakeFull, 503),
+    (SpoolError, 503),
+    (OSError, 503),
+    (TimeoutError, 503),
+)
+_Decode = Callable[[OtlpMapper, bytes, bool, Refusals], Mapped]
+
+
+class Receiver:
+    """The state behind the endpoints.
+
+    Args:
+        config: Addresses and bounds.
+        flows: The specifications by name.
+        spool: Where observations go; of policy ``always``.
+        clock: Seconds since 1970.
+        settings: Which attributes say what.
+        tokens: Tokens of senders; without them nobody who shows one is let in.
+        recent: What was received before a restart, so that a retry of it is recognised.
+
+    Attributes:
+        in_flight: Memory held by request bodies.
+        replies: Number of replies by HTTP status.
+        received_bytes: Bytes of bodies as they were sent.
+        window: Memory of seen spans.
+        flows: The specifications in force.
+        journal: Where events go, beside the spool's folder.
+    """
+
+    def __init__(
+        self,
+        config: ReceiverConfig,
+        flows: Mapping[str, FlowSpec],
+        spool: SpoolWriter,
+        clock: Callable[[], float],
+        settings: ShapeSettings,
+        tokens: SenderTokens | None = None,
+        recent: RecentSegments | None = None,
+    ) -> None:
+        self.config = config
+        self._tokens = tokens
+        self._tokens_required = config.tokens_required or not is_loopback(config.host)
+        self._limits = SenderLimits(config.sender_bytes_per_second)
+        self.window = DuplicateWindow(config.duplicate_window)
+        self._recent = recent
+        if recent is not None:
+            recent.seed(self.window)
+        self.in_flight = InFlight(config.in_flight_bytes_limit)
+        self.replies: dict[int, int] = {}
+        self.received_bytes = 0
+        self._clock = clock
+        self._settings = settings
+        self.flows = dict(flows)
+        self.journal = EventJournal(spool.directory.parent / "events")
+        self.mapper = OtlpMapper(flows, settings, clock)
+        self.observations = ObservationMapper(flows, settings, clock)
+        across = settings.across
+        self._intake = Intake(
+            spool,
+            self.window,
+            waiting_limit=config.waiting_limit,
+            before_append=None if across is None else across.commit,
+            now_and_then=self._tidy,
+            when_full=None if recent is None else recent.make_room,
+        )
+        self._log = structlog.get_logger("cxgauge.receiver")
+
+    @property
+    def counters(self) -> IntakeCounters:
+        """What came in since start."""
+        return self._intake.counters
+
+    def reload(self, flows: Mapping[str, FlowSpec]) -> None:
+        """Use other specifications from the next request on."""
+        if self._settings.across is not None:
+            self._settings.across.use(flows)
+        self.flows = dict(flows)
+        self.observations = ObservationMapper(flows, self._settings, self._clock)
+        self.mapper = OtlpMapper(flows, self._settings, self._clock)
+
+    def _tidy(self) -> None:
+        """Runs on the intake thread every few seconds."""
+        if self._settings.across is not None:
+            self._settings.across.expire(self._clock())
+        if self._recent is not None:
+            self._recent.tidy(time.time())
+
+    def close(self) -> None:
+        """Confirm what waits and stop; the spool stays open."""
+        self._intake.close()
+
+    async def take(self, request: Request, work: Callable[[bytes], Mapped]) -> Mapped:
+        """Read the body of ``request`` within bounds, have ``work`` done on it and wait until the disk has it.
+
+        Raises:
+            Exception: one of those that :meth:`refusal` knows; nothing of the request was kept then, but for
+                ``TimeoutError`` and disk errors, where that is not known and a retry is recognised as one.
+        """
+        async with self.body(request) as (sender, expanded):
+
+            def judged() -> Mapped:
+                return within_scope(work(expanded()), sender)
+
+            return await asyncio.wait_for(asyncio.wrap_future(self._intake.submit(judged)), _CONFIRM_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[tuple[Sender, Callable[[], bytes]]]:
+        """Who sends ``request``, and a function that unpacks its body; the memory for it is held within.
+
+        Raises:
+            Exception: one of those that :meth:`refusal` knows.
+        """
+        config = self.config
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in config.allowed_origins:
+            # A page may post text without asking first, and any page can reach a receiver on its reader's machine.
+            raise ForeignPageError(f"pages of {origin[:100]} may not send; add it to receiver.allowed_origins")
+        address = request.client.host if request.client is not None else ""
+        authorization = request.headers.get("authorization", "")
+        sender = self.admitted(authorization, request.query_params.get("token", ""), address)
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced[:20]) > config.body_bytes_limit:
+            raise BodyTooLargeError(f"the body is larger than the limit of {config.body_bytes_limit} bytes")
+        pieces = await read_body(
+            request.stream(),
+            limit=config.body_bytes_limit,
+            timeout_seconds=config.body_timeout,
+            room=self.in_flight,
+        )
+        size = sum(map(len, pieces))
+        self.charge(sender, address, size)
+
+        try:
+            yield sender, lambda: expand(pieces, encoding, config.body_bytes_limit)
+        finally:
+            self.in_flight.release(size)
+
+    def submit(self, work: Callable[[], Mapped], timeout_seconds: float) -> Mapped:
+        """Have ``work`` done and wait until the disk has what it brings; for callers on threads of their own.
+
+        Raises:
+            Exception: one of those that :meth:`refusal` knows.
+        """
+        return self._intake.submit(work).result(timeout_seconds)
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self._clock()
+
+    def charge(self, sender: Sender, address: str, size: int) -> None:
+        """Count ``size`` bytes that a sender sent."""
+        self.received_bytes += size
+        self._limits.charge(sender.id or address, size)
+
+    def admitted(self, authorization: str, page_token: str, address: str) -> Sender:
+        """Who sends.
+
+        Args:
+            authorization: The header of that name.
+            page_token: A token given another way, as a beacon cannot set headers.
+            address: Where the request comes from.
+
+        Raises:
+            UnknownSenderError: the token is no good, or there is none and one is needed.
+            TooMuchError: the sender has used up its allowance.
+        """
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            token = page_token
+        sender = Sender()
+        if token:
+            found = None if self._tokens is None else self._tokens.sender(token.strip())
+            if found is None:
+                raise UnknownSenderError(
+                    "the token is not known or has been revoked; ask for one made by cxgauge token add"
+                )
+            sender = found
+        elif self._tokens_required:
+            raise UnknownSenderError("a token is needed; send Authorization: Bearer with one made by cxgauge token add")
+        if self._limits.exceeded(sender.id or address):
+            limit = self.config.sender_bytes_per_second
+            raise TooMuchError(f"this sender has sent more than {limit} bytes a second; send less, or raise the limit")
+        return sender
+
+    def refusal(self, error: Exception) -> tuple[int, str]:
+        """HTTP status and message for an error of :meth:`take`; what is nobody's business is only logged."""
+        for kind, status in _STATUS_OF:
+            if isinstance(error, kind):
+                if status == 503:
+                    self._log.warning("refused", reason=str(error), kind=kind.__name__)
+                    return status, f"not accepted, try again: {_public_reason(error)}"
+                return status, str(error)
+        self._log.error("failed", exc_info=error)
+        return 500, "an internal error; the log of cxgauge says more"
+
+    def note(self, response: Response) -> Response:
+        """Count a reply."""
+        self.replies[response.status_code] = self.replies.get(response.status_code, 0) + 1
+        return response
+
+
+def _public_reason(error: Exception) -> str:
+    if isinstance(error, (IntakeFull, NoRoomError)):
+        return "too much is being received at once"
+    if isinstance(error, TimeoutError):
+        return "the disk did not confirm in time"
+    if isinstance(error, TokensFileError):
+        return "tokens cannot be checked"
+    return "the spool is full or its disk failed"
+
+
+def receiver_app(
+    config: ReceiverConfig,
+    flows: Mapping[str, FlowSpec],
+    spool: SpoolWriter,
+    clock: Callable[[], float],
+    *,
+    settings: ShapeSettings | None = None,
+    tokens: SenderTokens | None = None,
+    recent: RecentSegments | None = None,
+) -> Starlette:
+    """The receiver as an ASGI application; its :class:`Receiver` is ``app.state.receiver``.
+
+    Args:
+        config: Addresses and bounds.
+        flows: The specifications by name.
+        spool: Where observations go; opened with ``sync="always"``, else "accepted" does not mean "on disk".
+        clock: Seconds since 1970.
+        settings: Which attributes say what; by default as in :class:`~.span_shape.ShapeSettings`.
+        tokens: Tokens of senders.
+        recent: What was received before a restart.
+
+    Raises:
+        ValueError: the spool does not sync before it returns.
+    """
+    if spool.sync_policy != "always":
+        raise ValueError(f"the receiver's spool has sync={spool.sync_policy!r}; accepted means on disk, use 'always'")
+    receiver = Receiver(config, flows, spool, clock, settings or ShapeSettings(), tokens, recent)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(receiver.close)
+
+    middleware = []
+    if config.allowed_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(config.allowed_origins),
+                allow_methods=["POST"],
+                allow_headers=["authorization", "content-type", "content-encoding"],
+                max_age=600,
+            )
+        )
+    app = Starlette(
+        routes=[
+            Route("/v1/traces", _endpoint(receiver, _map_trace, "rejectedSpans"), methods=["POST"]),
+            Route("/v1/logs", _endpoint(receiver, _map_logs, "rejectedLogRecords"), methods=["POST"]),
+            *observation_routes(receiver),
+        ],
+        middleware=middleware,
+        lifespan=lifespan,
+    )
+    app.state.receiver = receiver
+    return app
+
+
+def _map_trace(mapper: OtlpMapper, body: bytes, is_json: bool, refusals: Refusals) -> Mapped:
+    return mapper.map_trace(decode_trace(body, is_json=is_json, refusals=refusals), refusals)
+
+
+def _map_logs(mapper: OtlpMapper, body: bytes, is_json: bool, refusals: Refusals) -> Mapped:
+    return mapper.map_logs(decode_logs(body, is_json=is_json, refusals=refusals), refusals)
+
+
+def _endpoint(receiver: Receiver, decode: _Decode, rejected_field: str) -> Any:
+    async def handle(request: Request) -> Response:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type not in (PROTOBUF_TYPE, JSON_TYPE):
+            message = f"Content-Type {media_type[:60]!r} is not OTLP; send {PROTOBUF_TYPE} or {JSON_TYPE}"
+            return receiver.note(PlainTextResponse(message, 415))
+        is_json = media_type == JSON_TYPE
+        try:
+            mapped = await receiver.take(request, lambda body: decode(receiver.mapper, body, is_json, Refusals()))
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except Exception as error:
+            status, message = receiver.refusal(error)
+            return receiver.note(status_reply(status, message, is_json=is_json))
+        return receiver.note(export_reply(mapped.refusals, is_json=is_json, rejected_field=rejected_field))
+
+    return handle

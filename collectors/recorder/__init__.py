@@ -1,0 +1,1 @@
+"""Recording inside a Python application; recorder.py is the way in."""

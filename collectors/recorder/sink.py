@@ -1,0 +1,125 @@
+"""From the recorder's buffer to the spool, on the flush thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...metrics.observation import ObservationBatch
+from ..spool import SpoolError, SpoolFull, SpoolWriter
+from .buffer import DropReason, Drops
+
+__all__ = ["Encodes", "SpoolSink"]
+
+_LOGGER = logging.getLogger("cxgauge.recorder")
+_OPEN_AGAIN_SECONDS = 1.0
+
+
+class Encodes(Protocol):
+    """Makes batches of what was queued."""
+
+    def encode(self, entries: list[Any], timer_offset_ns: int, /) -> ObservationBatch:
+        """A batch of ``entries``; ``timer_offset_ns`` turns the recorder's timer into nanoseconds since 1970."""
+
+    def forked(self) -> None:
+        """Forget, in a forked child, what belongs to the parent."""
+
+
+class SpoolSink:
+    """Encodes entries and appends them to a source of its own, opened with the first of them.
+
+    Args:
+        open_spool: Opens the source; called again in a forked child, and every second while it fails.
+        encoder: Makes batches of entries.
+        drops: Where observations that the disk did not take are counted.
+        clock: Seconds since 1970.
+        timer: The monotonic nanoseconds that entries are timed with.
+    """
+
+    def __init__(
+        self,
+        open_spool: Callable[[], SpoolWriter] | None,
+        encoder: Encodes,
+        drops: Drops,
+        clock: Callable[[], float],
+        timer: Callable[[], int],
+    ) -> None:
+        self._open = open_spool
+        self._encoder = encoder
+        self._drops = drops
+        self._clock = clock
+        self._timer = timer
+        self.forked()
+
+    def forked(self) -> None:
+        """Forget the parent's source, and what was refused to it."""
+        self.problem: str | None = None
+        self._writer: SpoolWriter | None = None
+        self._refused: ObservationBatch | None = None
+        self._open_again_at = float("-inf")
+        self._encoder.forked()
+
+    def ready(self) -> str | None:
+        """Open the source if need be, and try again what was refused."""
+        if self._writer is None and not self._opened():
+            return DropReason.SPOOL_ERROR
+        if self._refused is not None:
+            refused, self._refused = self._refused, None
+            self._append(refused)
+        return None if self._refused is None else DropReason.SPOOL_FULL
+
+    def take(self, entries: list[Any]) -> None:
+        """Encode and append; a batch that the spool refuses is kept until it has room."""
+        batch = self._encoder.encode(entries, round(self._clock() * 1e6) * 1000 - self._timer())
+        if len(batch):
+            self._append(batch)
+
+    def idle(self) -> None:
+        """Let the spool close a segment that is old enough."""
+        if self._writer is not None:
+            with contextlib.suppress(SpoolError):  # told by the next append
+                self._writer.maintain()
+
+    def end(self) -> None:
+        """Count what was refused to the last, and close the source."""
+        if self._refused is not None:
+            self._drops.add(DropReason.SPOOL_FULL, len(self._refused))
+            self._refused = None
+        if self._writer is not None:
+            self._writer.close()
+
+    def _append(self, batch: ObservationBatch) -> None:
+        if self._writer is None:
+            raise RuntimeError("no source is open; ask ready() before take()")
+        try:
+            self._writer.append(batch)
+            self._say(None)
+        except SpoolFull as full:
+            self._refused = batch
+            self._say(str(full))
+        except SpoolError as error:
+            # Whether it was kept is not known: counted as lost rather than written twice.
+            self._drops.add(DropReason.SPOOL_ERROR, len(batch))
+            self._say(str(error))
+
+    def _opened(self) -> bool:
+        if self._open is None or time.monotonic() < self._open_again_at:
+            return False
+        try:
+            self._writer = self._open()
+            self._say(None)
+        except Exception as error:
+            self._open_again_at = time.monotonic() + _OPEN_AGAIN_SECONDS
+            self._say(str(error))
+        return self._writer is not None
+
+    def _say(self, problem: str | None) -> None:
+        """Log a problem when it begins and when it is over."""
+        if problem is not None and self.problem is None:
+            _LOGGER.warning("observations wait in memory: %s", problem)
+        elif problem is None and self.problem is not None:
+            _LOGGER.warning("observations are written to the spool again")
+        self.problem = problem

@@ -1,0 +1,1 @@
+"""What Prometheus scrapes; exposition.py is the way in."""

@@ -1,0 +1,1 @@
+"""The pages that need no Grafana; routes.py is the way in."""

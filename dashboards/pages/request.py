@@ -1,0 +1,108 @@
+"""What a page was asked for: language, span of time, comparison; and links that keep them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from ...metrics.translation import LANGUAGES, Language
+from ..figure_types import Comparison, Period
+from ..periods import COMPARISONS, aligned, compared_period, parse_moment
+from ..release_split import RELEASE, releases_of
+from ..wording import Wording
+
+__all__ = ["LANGUAGE_COOKIE", "SPANS", "PageRequest", "read_request"]
+
+LANGUAGE_COOKIE = "cxgauge_language"
+SPANS = {"1h": 3_600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
+_DEFAULT_SPAN = "24h"
+_CLIPPED_SECONDS = 3 * 86_400
+_LONGEST_SECONDS = 400 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What was asked for.
+
+    Attributes:
+        path: The page.
+        wording: Language and zone.
+        period: From when to when, whole windows.
+        span: Name of the span up to now (``24h``); ``None`` for a fixed period.
+        compare: With what to compare, a name of ``periods.COMPARISONS``.
+        now: Seconds since 1970 UTC.
+    """
+
+    path: str
+    wording: Wording
+    period: Period
+    span: str | None
+    compare: str
+    now: float
+
+    @property
+    def compared(self) -> Comparison | None:
+        """The period of comparison; as long as what is over of a short period, so that equal hours are compared."""
+        over = self.period
+        if self.period.seconds <= _CLIPPED_SECONDS and self.now < self.period.end:
+            over = aligned(self.period.start, max(self.now, self.period.start + 60), 60)
+        return compared_period(over, self.compare, self.wording.zone)
+
+    def link(self, path: str, **changes: str | None) -> str:
+        """A link to ``path`` that keeps span and comparison; ``changes`` replace or (``None``) drop parameters."""
+        parameters: dict[str, str | None] = {}
+        if self.span is None:
+            parameters |= {"from": _iso(self.period.start), "to": _iso(self.period.end)}
+        elif self.span != _DEFAULT_SPAN:
+            parameters["span"] = self.span
+        if self.compare != COMPARISONS[0]:
+            parameters["compare"] = self.compare
+        parameters |= changes
+        query = urlencode({name: value for name, value in parameters.items() if value is not None})
+        return f"{path}?{query}" if query else path
+
+    @property
+    def permalink(self) -> str:
+        """This page with its period fixed and its language."""
+        fixed = {"from": _iso(self.period.start), "to": _iso(self.period.end), "span": None}
+        return self.link(self.path, **fixed, lang=self.wording.language)
+
+
+def read_request(
+    request: Request, *, default_language: Language, zone: tzinfo, window_seconds: int, now: float
+) -> PageRequest:
+    """Read the query and the language cookie.
+
+    Raises:
+        ValueError: a parameter cannot be used; the message says how to write it.
+    """
+    query = request.query_params
+    language = query.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or default_language
+    if language not in LANGUAGES:
+        language = default_language
+    compare = query.get("compare", COMPARISONS[0])
+    if compare.startswith(RELEASE):
+        releases_of(compare)
+    elif compare not in COMPARISONS:
+        raise ValueError(f"compare={compare!r} is not known; write one of {', '.join(COMPARISONS)}")
+    wording = Wording(language, zone)
+    if "from" in query or "to" in query:
+        start = parse_moment(query.get("from", "7d"), zone, now)
+        period = aligned(start, parse_moment(query.get("to", "now"), zone, now), window_seconds)
+        if period.seconds > _LONGEST_SECONDS:
+            raise ValueError("the period is longer than 400 days; choose a shorter one")
+        return PageRequest(request.url.path, wording, period, None, compare, now)
+    span = query.get("span", _DEFAULT_SPAN)
+    if span not in SPANS:
+        raise ValueError(f"span={span!r} is not known; write one of {', '.join(SPANS)}")
+    length = SPANS[span]
+    step = 3_600 if length >= 86_400 else max(60, window_seconds)
+    end = float(-(-now // step) * step)
+    return PageRequest(request.url.path, wording, Period(end - length, end), span, compare, now)
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

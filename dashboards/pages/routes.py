@@ -1,0 +1,201 @@
+"""The pages: overview → flow → step → alert, drawn on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ...alerts.coverage import judged_flows
+from ...metrics.configuration.config import Config
+from ...metrics.specification.flow import FlowSpec
+from ...metrics.store.store import Store
+from ..charts import rate_line
+from ..overview import read_overview
+from ..pdf import PdfError
+from ..periods import COMPARISONS
+from ..rendering import render
+from ..report.files import REPORT_TYPES, render_report
+from ..report.report import build_report
+from ..report.view import (
+    alert_rows,
+    change_rows,
+    comparison_notes,
+    improvement_lines,
+    method,
+    mix_lines,
+    quality,
+    too_few_steps,
+)
+from ..wording import Wording
+from .actions import FORM_COOKIE, NAME_COOKIE, actions_allowed, form_token, perform, read_form
+from .alert import alert_page, alerts_page
+from .request import LANGUAGE_COOKIE, SPANS, PageRequest, read_request
+from .step import step_page
+
+__all__ = ["Pages"]
+
+_Page = Callable[[PageRequest, Request], tuple[str, dict[str, Any]]]
+_YEAR_SECONDS = 365 * 86_400
+
+
+class NotFoundError(LookupError):
+    """There is no such flow, step or alert."""
+
+
+class Pages:
+    """Answers page requests; one object for all, safe from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Callable[[], Config],
+        flows: Callable[[], Mapping[str, FlowSpec]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store, self._config, self._flows, self._clock = store, config, flows, clock
+
+    def routes(self) -> list[Route]:
+        """The pages' routes."""
+        return [
+            Route("/", self._answer(self._overview)),
+            Route("/flows/{flow}", self._answer(self._flow)),
+            Route("/flows/{flow}/steps/{step}", self._answer(self._step)),
+            Route("/alerts", self._answer(self._alerts)),
+            Route("/alerts/{alert}", self._answer(self._alert)),
+            Route("/alerts/{alert}/actions", self._act, methods=["POST"]),
+            Route("/flows/{flow}/report.{format}", self._report),
+        ]
+
+    def failure(self, request: Request, status: int, kind: str) -> Response:
+        """A page that says what went wrong; ``kind`` is ``missing``, ``database`` or ``fault``."""
+        if request.url.path.startswith(("/-/", "/metrics", "/static")):
+            return PlainTextResponse(f"{kind}\n", status)
+        wording = Wording(self._language(request), self._config().timezone)
+        return HTMLResponse(render("failure.html.j2", wording, kind=kind, page=None), status)
+
+    def _language(self, request: Request) -> Any:
+        wanted = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
+        return wanted if wanted in ("en", "zh") else self._config().language
+
+    def _answer(
+        self, page: Callable[[PageRequest, Request], tuple[str, dict[str, Any]]]
+    ) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            try:
+                asked = self._read(request)
+                template, values = page(asked, request)
+            except NotFoundError:
+                return self.failure(request, 404, "missing")
+            except ValueError as error:
+                return PlainTextResponse(f"{error}\n", 400)
+            text = render(template, asked.wording, page=asked, spans=SPANS, comparisons=COMPARISONS, **values)
+            response = HTMLResponse(text, headers={"cache-control": "no-store"})
+            if "lang" in request.query_params:
+                response.set_cookie(
+                    LANGUAGE_COOKIE, asked.wording.language, max_age=_YEAR_SECONDS, httponly=True, samesite="lax"
+                )
+            if values.get("token"):
+                response.set_cookie(FORM_COOKIE, values["token"], httponly=True, samesite="strict")
+            return response
+
+        return answer
+
+    def _read(self, request: Request) -> PageRequest:
+        config = self._config()
+        return read_request(
+            request,
+            default_language=config.language,
+            zone=config.timezone,
+            window_seconds=self._store.settings.window_seconds,
+            now=self._clock(),
+        )
+
+    def _spec(self, request: Request) -> FlowSpec:
+        flow = self._flows().get(request.path_params["flow"])
+        if flow is None:
+            raise NotFoundError(request.path_params["flow"])
+        return flow
+
+    def _overview(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
+        summaries = read_overview(self._store, self._flows(), asked.period)
+        return "overview.html.j2", {
+            "summaries": summaries,
+            "judged": judged_flows(self._store),
+            "rate_line": rate_line,
+        }
+
+    def _flow(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        flow = self._spec(request)
+        report = build_report(self._store, flow, asked.period, asked.compared, asked.wording, now=asked.now)
+        return "flow.html.j2", {
+            "report": report,
+            "changes": change_rows(report),
+            "too_few": too_few_steps(report),
+            "notes": comparison_notes(report),
+            "alerts": alert_rows(report),
+            "quality": quality(report),
+            "mix_lines": mix_lines,
+            "improvements": improvement_lines(report),
+            "method": method(report),
+        }
+
+    def _step(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        flow = self._spec(request)
+        step = next((step for step in flow.steps if step.name == request.path_params["step"]), None)
+        if step is None:
+            raise NotFoundError(request.path_params["step"])
+        return "step.html.j2", step_page(self._store, flow, step, asked)
+
+    def _report(self, request: Request) -> Response:
+        """The report of a flow as a file, for the period of the page it was asked from."""
+        kind = request.path_params["format"]
+        if kind not in REPORT_TYPES:
+            return self.failure(request, 404, "missing")
+        try:
+            asked = self._read(request)
+            flow = self._spec(request)
+        except NotFoundError:
+            return self.failure(request, 404, "missing")
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
+        report = build_report(self._store, flow, asked.period, asked.compared, asked.wording, now=asked.now)
+        try:
+            content = render_report(self._store, report, kind)
+        except (PdfError, ValueError) as error:
+            return PlainTextResponse(f"{error}\n", 503)
+        day = f"{datetime.fromtimestamp(asked.period.start, asked.wording.zone):%Y-%m-%d}"
+        disposition = f'attachment; filename="{flow.name}-{day}.{kind}"'
+        return Response(content, media_type=REPORT_TYPES[kind], headers={"content-disposition": disposition})
+
+    async def _act(self, request: Request) -> Response:
+        fields = await read_form(request)
+        if isinstance(fields, Response):
+            return fields
+        identity = request.path_params["alert"]
+        return await run_in_threadpool(
+            perform,
+            fields,
+            identity,
+            store=self._store,
+            config=self._config(),
+            flows=self._flows(),
+            clock=self._clock,
+            back=f"/alerts/{identity}",
+        )
+
+    def _alerts(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
+        return "alerts.html.j2", alerts_page(self._store, self._flows(), asked)
+
+    def _alert(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        values = alert_page(self._store, self._flows(), request.path_params["alert"], asked)
+        if values is None:
+            raise NotFoundError(request.path_params["alert"])
+        allowed = actions_allowed(self._config()) and values["alert"].is_open
+        values |= {"token": form_token(request) if allowed else "", "name": request.cookies.get(NAME_COOKIE, "")}
+        return "alert.html.j2", values

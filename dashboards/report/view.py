@@ -1,0 +1,286 @@
+"""The report as rows of text: what the Markdown and the HTML template both lay out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...alerts.alert import Alert, AlertState, Resolution
+from ..figure_types import ChangeFigure, ChangeStatus, Period, StepFigures
+from ..headline import sentences
+from ..release_split import RELEASE
+from ..wording import NOTHING, Wording
+from .report import Report
+
+__all__ = [
+    "AlertRow",
+    "ChangeRow",
+    "alert_rows",
+    "change_rows",
+    "comparison_notes",
+    "improvement_lines",
+    "method",
+    "mix_lines",
+    "other_deviations",
+    "quality",
+    "too_few_steps",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One compared figure; ``status`` is the code of ``ChangeStatus``, for colours."""
+
+    step: str
+    measure: str
+    levels: str
+    change: str
+    verdict: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """One alert of the period."""
+
+    id: str
+    began: str
+    what: str
+    state: str
+    handling: str
+    open: bool
+
+
+def too_few_steps(report: Report) -> list[str]:
+    """Titles of the steps of which nothing could be compared."""
+    return [
+        report.flow.step(step.step).title.in_language(report.wording.language)
+        for step in report.figures.steps
+        if not any(_comparable(change) for change in _changes(step))
+    ]
+
+
+def _comparable(change: ChangeFigure) -> bool:
+    return change.status not in (ChangeStatus.TOO_FEW, ChangeStatus.NOT_COMPARED)
+
+
+def _changes(step: StepFigures) -> list[ChangeFigure]:
+    durations = [step.p50_change, step.p95_change, step.p99_change]
+    return [*durations, step.good_rate_change, *(check.change for check in step.checks)]
+
+
+def change_rows(report: Report) -> list[ChangeRow]:
+    """Compared figures: the flow's rate first, then those of each step of which anything could be compared."""
+    w, f = report.wording, report.figures
+    text = w.translator.text
+    rows = []
+    if _comparable(f.good_rate_change):
+        rows.append(_row(w, text("All steps"), text("Good answers"), f.good_rate_change, rate=True))
+    for step in f.steps:
+        if not any(_comparable(change) for change in _changes(step)):
+            continue
+        title = report.flow.step(step.step).title.in_language(w.language)
+        rows += [
+            _row(w, title, text("Median"), step.p50_change),
+            _row(w, title, text("95th percentile"), step.p95_change),
+            _row(w, title, text("99th percentile"), step.p99_change),
+            _row(w, title, text("Good answers"), step.good_rate_change, rate=True),
+        ]
+        rows += [
+            _row(w, title, text("Failures of “{check}”", check=w.check_title(report.flow, step.step, check.check)),
+                 check.change, rate=True, failures=True)
+            for check in step.checks
+        ]  # fmt: skip
+    return rows
+
+
+def _row(
+    w: Wording, step: str, measure: str, change: ChangeFigure, *, rate: bool = False, failures: bool = False
+) -> ChangeRow:
+    return ChangeRow(
+        step,
+        measure,
+        w.levels(change, rate=rate),
+        w.change(change, rate=rate),
+        w.status(change, rate=rate, failures=failures),
+        change.status.value,
+    )
+
+
+def mix_lines(report: Report, step: StepFigures) -> list[str]:
+    """How much of a step's change is other customers, and which groups changed differently from the rest."""
+    w, split = report.wording, step.split
+    text = w.translator.text
+    changed = (ChangeStatus.WORSE, ChangeStatus.BETTER, ChangeStatus.UNCLEAR)
+    if split is None or step.p50_change.status not in changed:
+        return []
+    lines = [
+        text("On average {total}: {within} for customers alike, {mix} because the mix of customers changed",
+             total=w.relative(split.total), within=w.relative(split.within), mix=w.relative(split.mix))
+    ]  # fmt: skip
+    lines += [
+        text("{group}: {effect} ({low} to {high}), {share} of the change, {count} answers",
+             group=", ".join(f"{name}={value}" for name, value in part.dimensions.items()),
+             effect=w.relative(part.effect), low=w.relative(part.effect_low), high=w.relative(part.effect_high),
+             share=w.share(part.share), count=w.count(part.observations))
+        for part in split.parts
+    ]  # fmt: skip
+    if not split.parts and not split.reason:
+        lines.append(text("All groups changed alike, as far as the data can tell"))
+    return lines
+
+
+def improvement_lines(report: Report) -> list[str]:
+    """The improvement ledger, one sentence an entry."""
+    w = report.wording
+    text = w.translator.text
+    lines = []
+    for outcome in report.improvements:
+        entry, change = outcome.improvement, outcome.change
+        rate = entry.measure not in ("p50", "p95", "p99")
+        check = entry.measure.removeprefix("check:") if entry.measure.startswith("check:") else ""
+        measures = {
+            "p50": text("Median"), "p95": text("95th percentile"), "p99": text("99th percentile"),
+            "good_rate": text("Good answers"),
+        }  # fmt: skip
+        name = w.check_title(report.flow, entry.step, check) if check else measures.get(entry.measure, entry.measure)
+        values = {
+            "step": report.flow.step(entry.step).title.in_language(w.language), "measure": name,
+            "action": entry.action, "owner": entry.owner,
+        }  # fmt: skip
+        if entry.done_at is None:
+            lines.append(text("{step}, {measure}: “{action}” ({owner}) is planned, due {due}",
+                              due=entry.due or NOTHING, **values))  # fmt: skip
+        else:
+            lines.append(text(
+                "{step}, {measure}: “{action}” ({owner}), done {at}: {verdict}; {levels}, {change}",
+                at=w.time(entry.done_at), verdict=w.status(change, rate=rate, failures=bool(check)),
+                levels=w.levels(change, rate=rate), change=w.change(change, rate=rate), **values,
+            ))  # fmt: skip
+    return lines
+
+
+def comparison_notes(report: Report) -> list[str]:
+    """What makes the comparison weaker than it looks."""
+    text = report.wording.translator.text
+    known = {
+        "other_weekdays": text("The compared period has other days of the week: customers may behave differently"),
+        "clock_change": text("The clocks were changed between the periods: they differ in length"),
+    }
+    return [known[note] for note in (report.figures.compared.notes if report.figures.compared else ()) if note in known]
+
+
+def alert_rows(report: Report) -> list[AlertRow]:
+    """Alerts of the period, oldest first."""
+    say = sentences(report.flow, report.wording)
+    return [
+        AlertRow(
+            alert.id,
+            report.wording.time(alert.lead.started_at),
+            say.short(alert) if alert.is_open else say.what(alert.lead) + _amount(say.by_how_much(alert.lead)),
+            _state(alert, report.wording),
+            "; ".join(_handling(alert, report.wording)),
+            alert.is_open,
+        )
+        for alert in report.alerts
+    ]
+
+
+def _amount(figures: str) -> str:
+    return f": {figures}" if figures else ""
+
+
+def _state(alert: Alert, w: Wording) -> str:
+    text = w.translator.text
+    if alert.state is AlertState.RESOLVED:
+        reasons = {
+            Resolution.RECOVERED: text("over since {at}", at=w.time(alert.resolved_at)),
+            Resolution.ACCEPTED: text("accepted as normal on {at}", at=w.time(alert.resolved_at)),
+        }
+        return reasons.get(
+            alert.resolution or Resolution.RECOVERED, text("over since {at}", at=w.time(alert.resolved_at))
+        )
+    return text("open") if alert.state is AlertState.FIRING else text("pending")
+
+
+def _handling(alert: Alert, w: Wording) -> Iterator[str]:
+    text = w.translator.text
+    if alert.acknowledged_by:
+        yield text("acknowledged by {who} on {at}", who=alert.acknowledged_by, at=w.time(alert.acknowledged_at))
+    elif alert.is_open:
+        yield text("nobody has acknowledged it")
+    if alert.assignee:
+        yield text("assigned to {who}", who=alert.assignee)
+
+
+def other_deviations(report: Report) -> list[str]:
+    """Deviations of the period that are not the lead or member of an alert shown above."""
+    say = sentences(report.flow, report.wording)
+    shown = {
+        (member.deviation.kind, member.deviation.scope, member.deviation.started_at)
+        for alert in report.alerts
+        for member in alert.members
+    }
+    return [
+        say.what(deviation) + _amount(say.by_how_much(deviation))
+        for deviation in report.deviations
+        if (deviation.kind, deviation.scope, deviation.started_at) not in shown
+    ]
+
+
+def quality(report: Report) -> list[str]:
+    """How far the data can be trusted, in sentences."""
+    w, q = report.wording, report.figures.quality
+    text = w.translator.text
+    lines = []
+    if q.windows:
+        share = w.share(q.windows_with_data / q.windows)
+        lines.append(
+            text("There are observations in {share} of the period's windows ({with_data} of {windows})",
+                 share=share, with_data=w.count(q.windows_with_data), windows=w.count(q.windows))
+        )  # fmt: skip
+    if q.gaps and q.observations:
+        start, end = q.gaps[0]
+        lines.append(
+            text("Longest span without any: {length}, {period}",
+                 length=w.length(end - start), period=w.period(Period(start, end)))
+        )  # fmt: skip
+    if q.simulated:
+        lines.append(text("{count} observations are simulated", count=w.count(q.simulated)))
+    if q.probe_observations:
+        lines.append(text("{count} observations of probes are left out", count=w.count(q.probe_observations)))
+    if q.unusable_durations:
+        lines.append(
+            text("{count} answers had no usable duration: they count in the rates and not in the percentiles",
+                 count=w.count(q.unusable_durations))
+        )  # fmt: skip
+    late = report.generated_at - report.figures.period.end
+    if late < 0:
+        lines.append(text("The period is not over yet: figures are up to {at}", at=w.time(report.generated_at)))
+    return lines
+
+
+def method(report: Report) -> list[str]:
+    """What the figures are and are not."""
+    text = report.wording.translator.text
+    lines = [
+        text("A good answer is fast, right and complete; the rate counts all answers, errors and timeouts among them."),
+        text("Percentiles describe answers that arrived, with at most 1 % error of the sketch; their intervals are "
+             "those of order statistics, those of rates are Wilson's (95 %)."),
+        text("These intervals speak of chance among customers. Comparisons also count the noise that the customers of "
+             "a time share, by resampling blocks of time."),
+    ]  # fmt: skip
+    if report.figures.compared:
+        lines.append(text("“No evidence of a change” is not proof that nothing changed: each row says what would have "
+                          "been seen in four of five cases."))  # fmt: skip
+        if report.figures.compared.kind.startswith(RELEASE):
+            lines.append(
+                text(
+                    "Releases are compared at the newer one's mix of customers, by all other dimensions; what no "
+                    "dimension tells is not evened out. The figures are those of the newer release."
+                )
+            )
+        elif report.figures.period.seconds < 7 * 86_400:
+            lines.append(text("Days differ even when nothing happens; comparisons of less than a week allow for 1 % of "
+                              "the durations and 5 % of the failures."))  # fmt: skip
+    return lines

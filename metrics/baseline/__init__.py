@@ -1,0 +1,1 @@
+"""What is normal for a scope, learnt from its history; baseline.py is the way in."""

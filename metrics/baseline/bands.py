@@ -1,0 +1,58 @@
+"""What a profile takes for usual, hour by hour: the band that charts draw behind durations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..detection.calendar import local_time
+from .baseline import Profile
+
+__all__ = ["HOUR_SECONDS", "BandHour", "baseline_bands"]
+
+HOUR_SECONDS = 3600.0
+_NORMAL_95 = 1.96  # half-width of the central 95 % of a normal distribution, in standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class BandHour:
+    """One hour of one step: typical durations in seconds; ``hour`` is its start in seconds since 1970 UTC.
+
+    ``expected_seconds`` is the geometric mean over all customers at their usual mix. The typical durations of
+    95 of 100 single windows lie from ``low_seconds`` to ``high_seconds``. Longer spans vary less, so the band
+    does not say that what is inside is well: deviations do.
+    """
+
+    flow: str
+    step: str
+    hour: float
+    expected_seconds: float
+    low_seconds: float
+    high_seconds: float
+
+
+def baseline_bands(profile: Profile, start: float, end: float) -> list[BandHour]:
+    """The bands of every whole hour that begins in ``[start, end)``, by step and hour.
+
+    Steps with too little history to be tested are left out. The spread of a window is that of the noise the shift
+    test was calibrated on (see ``baseline_noise``) plus the sampling variance of a typical window.
+    """
+    hours = np.arange(np.ceil(start / HOUR_SECONDS), np.ceil(end / HOUR_SECONDS)) * HOUR_SECONDS
+    if not len(hours):
+        return []
+    level = profile.mix.at(local_time(hours + HOUR_SECONDS / 2, profile.settings))
+    noise = profile.shift.noise
+    variance = noise.fast_variance + noise.slow_variance + noise.white_variance + profile.shift.variance
+    found: list[BandHour] = []
+    for number, (scope, reason) in enumerate(zip(profile.fleet.scopes, profile.reasons, strict=True)):
+        if scope.step is None or scope.dimensions or reason:
+            continue
+        half = _NORMAL_95 * np.sqrt(variance[number])  # locations come first among the quantities
+        expected = level[:, number]
+        for hour, *values in zip(
+            hours.tolist(), *(np.exp(expected + shift).tolist() for shift in (0.0, -half, half)), strict=True
+        ):
+            if np.isfinite(values).all():
+                found.append(BandHour(scope.flow, scope.step, hour, *values))
+    return found

@@ -1,0 +1,1 @@
+"""What the configuration file may say, and secrets by reference; config.py is the way in."""

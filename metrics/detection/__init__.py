@@ -1,0 +1,1 @@
+"""How closed windows are judged against a baseline; detector.py is the way in."""

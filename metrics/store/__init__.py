@@ -1,0 +1,1 @@
+"""The database: connection, migrations, writing, reading, retention, SQL; store.py is the way in."""
