@@ -5,7 +5,7 @@ One place, so that a dashboard, a rule and an exporter cannot disagree, and a re
 
 from __future__ import annotations
 
-__all__ = ["Attribute", "InstrumentationScope", "Label", "Metric", "Schema"]
+__all__ = ["Attribute", "Instrument", "InstrumentationScope", "Label", "Metric", "Schema"]
 
 
 class Metric:
@@ -37,6 +37,8 @@ class Metric:
     EVALUATION_DURATION_SECONDS = "cxgauge_evaluation_duration_seconds"
     SPOOL_BYTES = "cxgauge_spool_bytes"
     SPOOL_LIMIT_BYTES = "cxgauge_spool_limit_bytes"
+    PUSH_FAILURES_TOTAL = "cxgauge_push_failures_total"
+    PUSH_LAG_SECONDS = "cxgauge_push_lag_seconds"
     HEALTH_READABLE = "cxgauge_health_readable"
     BUILD_INFO = "cxgauge_build_info"
 
@@ -80,6 +82,13 @@ class InstrumentationScope:
     """OpenTelemetry instrumentation scopes; what comes from ``RECORDER`` is in a spool already, so do not count it."""
 
     RECORDER = "cxgauge.recorder"
+    EXPOSITION = "cxgauge.exposition"
+
+
+class Instrument:
+    """OpenTelemetry instruments; Prometheus adds the unit: ``cxgauge_step_duration_seconds``."""
+
+    STEP_DURATION = "cxgauge.step.duration"
 
 
 class Schema:
@@ -91,6 +100,13 @@ class Schema:
     OBSERVATIONS = "observations"
     WINDOW_ROLLUPS = "window_rollups"
     HOUR_ROLLUPS = "hour_rollups"
+    INSTANCE_ROLLUPS = "instance_rollups"
+    TRANSITION_ROLLUPS = "transition_rollups"
+    TRANSITION_HOURS = "transition_hours"
+    REPORT_SCHEDULES = "report_schedules"
+    REPORT_RUNS = "report_runs"
+    REPORT_FILES = "report_files"
+    REPORT_DELIVERIES = "report_deliveries"
     RESUME_POINTS = "resume_points"
     BASELINES = "baselines"
     BASELINE_BANDS = "baseline_bands"

@@ -27,6 +27,8 @@ _READER_TABLES = (
     Schema.CHECKS,
     Schema.WINDOW_ROLLUPS,
     Schema.HOUR_ROLLUPS,
+    Schema.INSTANCE_ROLLUPS,
+    Schema.TRANSITION_ROLLUPS,
     Schema.BASELINE_BANDS,
     Schema.DEVIATIONS,
     Schema.ALERTS,

@@ -108,6 +108,43 @@ CREATE TABLE hour_rollups (
 COMMENT ON TABLE hour_rollups IS 'Sum of the window_rollups that have rolled = true, by hour; kept longer than they.';
 CREATE INDEX hour_rollups_window ON hour_rollups (window_start);
 
+-- Where people went: how flow instances pass from step to step, kept longer than single observations.
+
+CREATE TABLE instance_rollups (
+    hour         timestamptz NOT NULL,
+    flow         text NOT NULL,
+    step         text NOT NULL DEFAULT '',
+    origin       int2 NOT NULL,
+    reached      int  NOT NULL,
+    given_up     int  NOT NULL,
+    hit          int  NOT NULL,
+    PRIMARY KEY (flow, hour, origin, step)
+);
+COMMENT ON TABLE instance_rollups IS 'Flow instances by the hour in which they began; step empty: of the flow as a whole.';
+COMMENT ON COLUMN instance_rollups.reached IS 'Instances that passed the step, once or often.';
+COMMENT ON COLUMN instance_rollups.given_up IS 'Instances whose last step this was and that reached no step at which the flow may end.';
+COMMENT ON COLUMN instance_rollups.hit IS 'Instances that had an answer here that was not good.';
+CREATE INDEX instance_rollups_hour ON instance_rollups (hour);
+
+CREATE TABLE transition_rollups (
+    hour         timestamptz NOT NULL,
+    flow         text NOT NULL,
+    from_step    text NOT NULL DEFAULT '',
+    to_step      text NOT NULL DEFAULT '',
+    origin       int2 NOT NULL,
+    passings     int  NOT NULL,
+    PRIMARY KEY (flow, hour, origin, from_step, to_step)
+);
+COMMENT ON TABLE transition_rollups IS 'Consecutive steps of flow instances, by the hour in which these began; from empty: it began, to empty: it ended.';
+CREATE INDEX transition_rollups_hour ON transition_rollups (hour);
+
+CREATE TABLE transition_hours (
+    hour         timestamptz PRIMARY KEY,
+    observations int8 NOT NULL,
+    counted_at   timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE transition_hours IS 'Hours whose instances have been counted, and how many observations there were then: counted again when there are more.';
+
 -- How far things are ----------------------------------------------------------------------------------------------
 
 CREATE TABLE resume_points (
@@ -298,6 +335,57 @@ CREATE TABLE audit (
     details  jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX audit_at ON audit (at);
+
+-- Scheduled reports -----------------------------------------------------------------------------------------------
+
+CREATE TABLE report_schedules (
+    name       text PRIMARY KEY,
+    first_seen timestamptz NOT NULL
+);
+COMMENT ON TABLE report_schedules IS 'Since when a schedule is configured: periods that ended before are not made up.';
+
+CREATE TABLE report_runs (
+    run_id          text PRIMARY KEY,
+    schedule        text NOT NULL,
+    flow            text NOT NULL,
+    period_start    timestamptz NOT NULL,
+    period_end      timestamptz NOT NULL,
+    due_at          timestamptz NOT NULL,
+    state           text NOT NULL CHECK (state IN ('waiting', 'made', 'failed')),
+    trial           bool NOT NULL DEFAULT false,
+    attempts        int  NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz NOT NULL,
+    made_at         timestamptz,
+    last_error      text,
+    language        text,
+    title           text,
+    status          text,
+    headline        text
+);
+COMMENT ON COLUMN report_runs.status IS 'Kind of the headline: alert, worse, better, no_evidence, unclear, too_few, level, no_data.';
+CREATE UNIQUE INDEX report_runs_period ON report_runs (schedule, flow, period_start, period_end) WHERE NOT trial;
+CREATE INDEX report_runs_due ON report_runs (due_at);
+CREATE INDEX report_runs_waiting ON report_runs (next_attempt_at) WHERE state = 'waiting';
+
+CREATE TABLE report_files (
+    run_id     text NOT NULL REFERENCES report_runs ON DELETE CASCADE,
+    format     text NOT NULL,
+    content    bytea NOT NULL,
+    PRIMARY KEY (run_id, format)
+);
+
+CREATE TABLE report_deliveries (
+    run_id          text NOT NULL REFERENCES report_runs ON DELETE CASCADE,
+    target          text NOT NULL,
+    state           text NOT NULL CHECK (state IN ('waiting', 'delivered', 'failed')),
+    attempts        int  NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz NOT NULL,
+    delivered_at    timestamptz,
+    last_error      text,
+    PRIMARY KEY (run_id, target)
+);
+COMMENT ON COLUMN report_deliveries.target IS 'A notifier''s name, or folder.';
+CREATE INDEX report_deliveries_waiting ON report_deliveries (next_attempt_at) WHERE state = 'waiting';
 
 -- The sketch, for SQL ---------------------------------------------------------------------------------------------
 -- Function bodies are in the SQL standard's form: names are bound when the function is made, whatever search_path says.
