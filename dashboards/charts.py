@@ -49,7 +49,7 @@ class Chart:
     """A chart ready for the template ``chart.svg.j2``.
 
     ``description`` says in words what the picture shows; ``bands`` are filled areas, ``rules`` level lines, ``shades``
-    spans of time as ``(x, width, label)``.
+    spans of time as ``(x, width, label)``, ``marks`` moments such as deployments.
     """
 
     title: str
@@ -60,6 +60,7 @@ class Chart:
     bands: tuple[Line, ...] = ()
     rules: tuple[Mark, ...] = ()
     shades: tuple[tuple[float, float, str], ...] = ()
+    marks: tuple[Mark, ...] = ()
     width: float = WIDTH
     height: float = HEIGHT
     left: float = _LEFT
@@ -85,6 +86,7 @@ def duration_chart(
     w: Wording,
     *,
     shades: Sequence[tuple[float, float, str]] = (),
+    events: Sequence[tuple[float, str]] = (),
     bands: Sequence[tuple[float, float, float]] = (),
 ) -> Chart:
     """Median and 95th percentile over time, with the target as a level line and what is usual as a band."""
@@ -117,6 +119,7 @@ def duration_chart(
         bands=(Line(area, "usual", text("usual")),) if area else (),
         rules=rules,
         shades=tuple((x(a), max(1.5, round(x(b) - x(a), 2)), label) for a, b, label in shades),
+        marks=tuple(Mark(x(at), label) for at, label in events if start <= at <= end),
     )
 
 
@@ -128,6 +131,7 @@ def rate_chart(
     w: Wording,
     *,
     shades: Sequence[tuple[float, float, str]] = (),
+    events: Sequence[tuple[float, str]] = (),
 ) -> Chart:
     """Good-answer rate over time, with the objective as a level line."""
     text = w.translator.text
@@ -153,6 +157,7 @@ def rate_chart(
         (Line(line, "good", text("Good answers")),),
         rules=rules,
         shades=tuple((x(a), max(1.5, round(x(b) - x(a), 2)), label) for a, b, label in shades),
+        marks=tuple(Mark(x(at), label) for at, label in events if start <= at <= end),
     )
 
 

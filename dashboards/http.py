@@ -21,14 +21,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..metrics.configuration.config import Config
 from ..metrics.specification.flow import FlowSpec
 from ..metrics.store.store import Store
+from .exposition.health import HealthFigures
 from .pages.routes import Pages
 
 __all__ = ["HttpParts", "application"]
 
 _log = structlog.get_logger("cxgauge.http")
 CONTENT_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "content-security-policy": CONTENT_POLICY,
@@ -58,6 +59,8 @@ class HttpParts:
         metrics: Renders ``/metrics``; ``None`` leaves it out.
         not_ready: Gives the reasons why the ruler is not ready, none when it is.
         unhealthy: Gives the reasons why it should be restarted, none when it should not.
+        health: Gives the figures of collection and evaluation for the page of the data's quality; ``None`` where they
+            do not run in this process.
         clock: Seconds since 1970 UTC.
     """
 
@@ -67,12 +70,13 @@ class HttpParts:
     metrics: MetricsText | None = None
     not_ready: Callable[[], list[str]] = list
     unhealthy: Callable[[], list[str]] = list
+    health: Callable[[], HealthFigures | None] = lambda: None
     clock: Callable[[], float] = time.time
 
 
 def application(parts: HttpParts) -> Starlette:
     """The application: ``/-/healthy``, ``/-/ready``, ``/metrics`` and the pages."""
-    pages = Pages(parts.store, parts.config, parts.flows, parts.clock)
+    pages = Pages(parts.store, parts.config, parts.flows, parts.clock, parts.health)
 
     def healthy(_request: Request) -> Response:
         return _state(parts.unhealthy(), "healthy")

@@ -16,6 +16,7 @@ from ...metrics.configuration.config import Config
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.store import Store
 from ..charts import rate_line
+from ..exposition.health import HealthFigures
 from ..overview import read_overview
 from ..pdf import PdfError
 from ..periods import COMPARISONS
@@ -57,8 +58,10 @@ class Pages:
         config: Callable[[], Config],
         flows: Callable[[], Mapping[str, FlowSpec]],
         clock: Callable[[], float],
+        health: Callable[[], HealthFigures | None] = lambda: None,
     ) -> None:
         self._store, self._config, self._flows, self._clock = store, config, flows, clock
+        self._health = health
 
     def routes(self) -> list[Route]:
         """The pages' routes."""
