@@ -27,7 +27,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -38,7 +38,8 @@ LACKING = "{} is not there; `make services` installs and starts it"
 START_LIMIT_SECONDS = 30.0
 TEMPLATE = "cxgauge_empty"
 
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 _skipped_for: Counter[str] = Counter()
 

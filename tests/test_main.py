@@ -12,6 +12,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+import cxgauge
 from cxgauge.__main__ import application
 
 
@@ -56,3 +57,12 @@ def test_shells_complete_commands_and_options(words: str, expected: str) -> None
         [sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.split() == [expected]
+
+
+def test_what_applications_import_is_offered_at_the_top() -> None:
+    from cxgauge.collectors.recorder.recorder import Recorder
+    from cxgauge.collectors.recorder.span_processor import CxgaugeSpanProcessor
+
+    assert (cxgauge.Recorder, cxgauge.CxgaugeSpanProcessor) == (Recorder, CxgaugeSpanProcessor)
+    with pytest.raises(AttributeError, match=r"^module 'cxgauge' has no attribute 'Recoder'$"):
+        _ = cxgauge.Recoder  # type: ignore[attr-defined]

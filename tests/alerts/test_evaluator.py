@@ -205,8 +205,8 @@ PROGRAM = textwrap.dedent(
     from cxgauge.alerts.evaluator import Evaluator
     from cxgauge.alerts.learning import LearningSchedule
     from cxgauge.alerts.lifecycle import LifecycleSettings
-    from cxgauge.metrics.notifier_settings import LogNotifier
-    from cxgauge.metrics.store import Store
+    from cxgauge.metrics.configuration.notifiers import LogNotifier
+    from cxgauge.metrics.store.store import Store
     dsn, now = sys.argv[1], float(sys.argv[2])
     settings = EvaluationSettings(
         grace_seconds=5.0,

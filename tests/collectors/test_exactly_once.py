@@ -36,7 +36,7 @@ NURSERY = """
 import os, signal, sys, threading
 from cxgauge.collectors.spool import SpoolReader
 from cxgauge.collectors.writer import Writer, WriterSettings
-from cxgauge.metrics.store import Store
+from cxgauge.metrics.store.store import Store
 
 dsn, spool = sys.argv[1:]
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)

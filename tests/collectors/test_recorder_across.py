@@ -141,8 +141,8 @@ def test_the_host_of_a_recorder_loads_no_servers_and_no_drivers(tmp_path: Path) 
 import sys
 from pathlib import Path
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens
-from cxgauge.collectors.recorder import Recorder
-from cxgauge.metrics.flow import parse_flow
+from cxgauge.collectors.recorder.recorder import Recorder
+from cxgauge.metrics.specification.flow import parse_flow
 path = Path({str(tmp_path)!r})
 tokens = CustomerTokens([CustomerKey(1, b"k" * 32)])
 flows = {{"bill_inquiry": parse_flow({FLOW!r}, "bill.yml")}}

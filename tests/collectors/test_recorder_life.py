@@ -29,8 +29,8 @@ steps:
 """
 PROGRAM = """
 import os, sys, threading, time
-from cxgauge.collectors.recorder import Recorder
-from cxgauge.metrics.flow import parse_flow
+from cxgauge.collectors.recorder.recorder import Recorder
+from cxgauge.metrics.specification.flow import parse_flow
 
 recorder = Recorder(flows={"bill_inquiry": parse_flow(%r, "bill.yml")}, spool=sys.argv[1], flush_interval_seconds=3600)
 

@@ -124,8 +124,8 @@ def test_opentelemetry_is_not_loaded_by_the_recorder_and_found_when_the_host_doe
     program = f"""
 import sys
 from pathlib import Path
-from cxgauge.collectors.recorder import Recorder
-from cxgauge.metrics.flow import parse_flow
+from cxgauge.collectors.recorder.recorder import Recorder
+from cxgauge.metrics.specification.flow import parse_flow
 recorder = Recorder(flows={{"bill_inquiry": parse_flow({FLOW!r}, "x")}}, spool={str(tmp_path)!r})
 def step():
     with recorder.flow("bill_inquiry", instance="x") as flow, flow.step("bill_details"): pass

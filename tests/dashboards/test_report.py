@@ -172,7 +172,7 @@ def test_json_follows_its_schema_and_has_the_figures_in_full(
 
 def test_documented_schema_is_the_one_in_use() -> None:
     assert json.loads(SCHEMA.read_text("utf-8")) == report_schema(), (
-        "write it anew: python -m cxgauge.dashboards.report_json > docs/reference/report.schema.json"
+        "write it anew: python -m cxgauge.dashboards.report.json > docs/reference/report.schema.json"
     )
 
 

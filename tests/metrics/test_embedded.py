@@ -73,7 +73,7 @@ def test_half_made_data_directory_is_made_again(folder: Path) -> None:
 
 def test_server_of_another_process_is_shared_and_adopted_when_that_process_has_died(folder: Path) -> None:
     code = (
-        "import sys; from cxgauge.metrics.embedded import EmbeddedPostgres\n"
+        "import sys; from cxgauge.metrics.store.embedded import EmbeddedPostgres\n"
         f"s = EmbeddedPostgres({str(folder / 'pg')!r}); print(s.start(), flush=True); sys.stdin.read()"
     )
     starter = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -159,7 +159,7 @@ def test_as_root_the_server_starts_from_an_environment_that_only_root_may_enter(
         shutil.copytree(part, closed / part.name, symlinks=True, ignore=shutil.ignore_patterns("pginstall1[0-7]"))
     closed.chmod(0o700)
     code = (
-        "import sys; from cxgauge.metrics.embedded import EmbeddedPostgres\n"
+        "import sys; from cxgauge.metrics.store.embedded import EmbeddedPostgres\n"
         f"s = EmbeddedPostgres({str(folder / 'pg')!r}); s.start(); print(*s.actions, sep='\\n'); s.remove()"
     )
     environment = {**os.environ, "PYTHONPATH": str(closed)}
