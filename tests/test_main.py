@@ -65,4 +65,4 @@ def test_what_applications_import_is_offered_at_the_top() -> None:
 
     assert (cxgauge.Recorder, cxgauge.CxgaugeSpanProcessor) == (Recorder, CxgaugeSpanProcessor)
     with pytest.raises(AttributeError, match=r"^module 'cxgauge' has no attribute 'Recoder'$"):
-        _ = cxgauge.Recoder  # type: ignore[attr-defined]
+        _ = cxgauge.Recoder
