@@ -118,5 +118,7 @@ class Schema:
     DELIVERIES = "deliveries"
     DETECTOR_STATE = "detector_state"
     EVALUATION_PROGRESS = "evaluation_progress"
+    ACCOUNTS = "accounts"
+    SESSIONS = "sessions"
     AUDIT = "audit"
     MIGRATIONS = "schema_migrations"
