@@ -200,6 +200,17 @@ class FlowSpec(StrictModel):
         """Names of the steps that may come after step ``name``; empty when the flow ends there."""
         return following_steps(self.steps, name)
 
+    @cached_property
+    def ends(self) -> tuple[str, ...]:
+        """Names of the steps at which the flow may end: nothing follows, or only what customers may leave out."""
+        return tuple(step.name for step in self.steps if self._may_end(step.name, frozenset()))
+
+    def _may_end(self, name: str, seen: frozenset[str]) -> bool:
+        following = self.following(name)
+        return not following or any(
+            self.step(one).optional and one not in seen and self._may_end(one, seen | {name, one}) for one in following
+        )
+
     def across_of(self, step: str) -> tuple[AcrossCheck, ...]:
         """The checks between steps that use a value of ``step``."""
         return tuple(check for check in self.across if step in (check.value_step, check.of_step))

@@ -21,6 +21,12 @@ __all__ = ["Housekeeping", "Retention", "RetentionResult"]
 
 _HOUR = 3600
 _DAY = 86_400
+_EXPIRED_WITH_HOURS = (
+    "events.expire",
+    "transitions.expire_instances",
+    "transitions.expire_transitions",
+    "transitions.expire_transition_hours",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,11 @@ class Housekeeping:
         oldest = self._oldest_fresh()
         windows = self._expire(Schema.WINDOW_ROLLUPS, before if oldest is None else min(before, oldest), stop)
         hours = self._delete("retention.expire_hours", now - retention.hours_days * _DAY, stop)
-        self._delete("events.expire", now - retention.hours_days * _DAY, stop)
+        for query in (
+            "events.expire",
+            *(f"transitions.expire_{kind}" for kind in ("instances", "transitions", "transition_hours")),
+        ):
+            self._delete(query, now - retention.hours_days * _DAY, stop)
         return RetentionResult(observations, windows, hours)
 
     def _compact_some(self, now: float) -> int:
