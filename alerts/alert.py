@@ -109,7 +109,7 @@ class Member:
     recovered_at: float | None = None
 
 
-CALENDAR_KINDS = frozenset({"holiday", "workday", "statement", "payday", "special"})
+CALENDAR_KINDS = frozenset({"holiday", "workday", "statement", "payday", "month_end", "special"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from .alert import NearbyEvent
 __all__ = ["calendar_days"]
 
 _SATURDAY = 5
+_NAMED = frozenset({"statement", "payday", "month_end"})
 
 
 def calendar_days(moment: float, settings: DetectionSettings) -> tuple[NearbyEvent, ...]:
@@ -25,10 +26,11 @@ def calendar_days(moment: float, settings: DetectionSettings) -> tuple[NearbyEve
 
 def _kinds(date: dt.date, settings: DetectionSettings) -> Iterator[tuple[str, str]]:
     name = holiday_name(settings.country, date)
-    if name and not is_workday(settings.country, date):
+    works = is_workday(settings, date)
+    if not works and (name or date.isoformat() in settings.holidays):
         yield "holiday", name
-    elif date.weekday() >= _SATURDAY and is_workday(settings.country, date):
+    elif date.weekday() >= _SATURDAY and works:
         yield "workday", ""
     special = settings.special_days.get(date.isoformat())
     if special is not None:
-        yield (special, "") if special in {"statement", "payday"} else ("special", special)
+        yield (special, "") if special in _NAMED else ("special", special)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -68,13 +69,23 @@ def detection_settings(config: Config) -> DetectionSettings:
         false_alarms_per_month=config.detection.false_alarms_per_month,
         minimum_history_seconds=config.detection.minimum_history_days * 86400.0,
         special_days=_special_days(config),
+        holidays=_days_of_kind(config, "holiday"),
+        workdays=_days_of_kind(config, "workday"),
     )
 
 
+def _days_of_kind(config: Config, kind: str) -> tuple[str, ...]:
+    return tuple(str(day.date) for day in config.calendar.days if day.kind == kind)
+
+
 def _special_days(config: Config) -> dict[str, str]:
-    """ISO dates of statement days, paydays and campaigns."""
+    """ISO dates of month ends, statement days, paydays and campaigns; of several on one day the last kind counts."""
     calendar = config.calendar
     found: dict[str, str] = {}
+    if calendar.month_end:
+        for year in range(*_YEARS):
+            for month in range(1, 13):
+                found[date(year, month, monthrange(year, month)[1]).isoformat()] = "month_end"
     for kind, days in (("statement", calendar.statement_days), ("payday", calendar.paydays)):
         for year in range(*_YEARS):
             for month in range(1, 13):

@@ -187,6 +187,7 @@ class Facts:
             "workday": text("make-up workday"),
             "statement": text("statement day"),
             "payday": text("payday"),
+            "month_end": text("end of the month"),
             "special": text("special day"),
         }
         kind = words.get(event.kind, event.kind)

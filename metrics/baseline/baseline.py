@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from ..detection.calendar import LocalTime, local_time
 from ..detection.channels import ChannelMap, Drift, Grid, ShiftInputs, shift_inputs, volume_terms
 from ..detection.input import Fleet, Measurements
 from ..detection.settings import DetectionSettings
+from ..detection.special_days import SpecialDays
 from .budget import TAILS, divide_budget
 from .count import CountTest, calibrate_counts, pair_rates
 from .location import CLIP, pulled_in_sum, shape_of, tail_count
 from .season import Season, fit_season
 from .shift import ShiftTest, calibrate_shift
+from .special_days import learn_special_days, split_special_days
 
 _SHAPE_ROWS = 4_000  # windows a cell from which the shape of its durations is learnt
 
@@ -53,6 +55,7 @@ class Profile:
         shift: Test of shifts; quantities are locations, volumes, mixes of all scopes, ``3S``.
         count: Test of rates.
         reasons: Why a scope's latency is not tested, or "", ``[S]``.
+        special: What the bank's special days are like, against ordinary ones.
     """
 
     fleet: Fleet
@@ -74,6 +77,7 @@ class Profile:
     shift: ShiftTest
     count: CountTest
     reasons: tuple[str, ...]
+    special: SpecialDays
 
 
 def baseline(history: Measurements, fleet: Fleet, settings: DetectionSettings | None = None) -> Profile:
@@ -99,7 +103,7 @@ def learn(
     Returns:
         A profile; scopes with too little history carry a reason and are not tested.
     """
-    history = _without(history, excluded)
+    history, special = split_special_days(_without(history, excluded), settings)
     cells, window = len(fleet.cells), settings.window_seconds
     first = float(history.window_start.min()) if len(history) else 0.0
     number = np.rint((history.window_start - first) / window).astype(np.int64)
@@ -132,7 +136,7 @@ def learn(
         _reason(span, float(traffic[inside].sum()), scope.dimensions != (), settings)
         for scope, inside in zip(fleet.scopes, fleet.members, strict=True)
     )
-    return Profile(
+    profile = Profile(
         fleet,
         settings,
         first + span,
@@ -152,7 +156,9 @@ def learn(
         shift,
         count_test,
         reasons,
+        SpecialDays.none(cells, len(fleet.scopes)),
     )
+    return replace(profile, special=learn_special_days(profile, special))
 
 
 def _quantities(inputs: ShiftInputs, local: LocalTime, *, seasonal: bool) -> tuple[Season, Season, Floats, Floats]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..detection.input import BucketGrid, Channel, Fleet
 from ..detection.settings import DetectionSettings
 from ..detection.shift import Noise
+from ..detection.special_days import SpecialDays
 from ..deviation import Scope
 from ..observation import SeriesKey
 from .baseline import Profile
@@ -21,8 +22,9 @@ from .shift import ShiftTest
 
 __all__ = ["profile_from_bytes", "profile_to_bytes"]
 
-_VERSION = 1
+_VERSION = 2
 _PARTS: dict[str, Any] = {"season": Season, "volume": Season, "mix": Season, "shift": ShiftTest, "count": CountTest}
+_PARTS["special"] = SpecialDays
 
 
 def profile_to_bytes(profile: Profile) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..detection.channels import ChannelMap
 from ..detection.input import Channel, Fleet
+from ..detection.special_days import SpecialDays
 from ..deviation import Scope
 from ..observation import SeriesKey
 from .baseline import Profile
@@ -101,5 +102,6 @@ def _select(profile: Profile, fleet: Fleet, cell_from: Any, scope_from: Any) -> 
         tail_slope=profile.tail_slope[scope_from],
         pair_rate=profile.pair_rate[pair_from],
         reasons=tuple(profile.reasons[index] for index in scope_from),
+        special=SpecialDays.none(len(fleet.cells), len(fleet.scopes)),
         **by_cell,
     )

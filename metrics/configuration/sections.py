@@ -29,6 +29,7 @@ __all__ = [
     "DetectionConfig",
     "FlowsConfig",
     "HttpConfig",
+    "PrometheusConfig",
     "RecorderConfig",
     "RetentionConfig",
     "SpoolConfig",
@@ -170,6 +171,27 @@ class HttpConfig(StrictModel):
     port: Port = Field(default=9464, description="Port; 0 takes a free one.")
 
 
+class PrometheusConfig(SecretsModel):
+    """Push of durations to Prometheus as native histograms, beside what it scrapes; off without an address."""
+
+    otlp_url: AddressReference | None = Field(
+        default=None,
+        description="OTLP endpoint, `http://127.0.0.1:9090/api/v1/otlp/v1/metrics`; nothing is pushed without one.",
+    )
+    otlp_interval_seconds: Duration = Field(
+        default="15s", alias="otlp_interval", validate_default=True, description="Time between two pushes."
+    )
+    otlp_timeout_seconds: Duration = Field(
+        default="10s", alias="otlp_timeout", validate_default=True, description="How long to wait for the answer."
+    )
+    otlp_instance: Text | None = Field(
+        default=None, description="Label `instance` of what is pushed; by default the name of the host."
+    )
+    token: SecretReference | None = Field(default=None, description="Bearer token.")
+    username: Text | None = Field(default=None, description="Account for HTTP basic authentication.")
+    password: SecretReference | None = Field(default=None, description="Password of the account.")
+
+
 class DetectionConfig(StrictModel):
     """How deviations are found."""
 
@@ -232,4 +254,5 @@ class CalendarConfig(StrictModel):
         default=(), description="Days of the month on which bills are issued."
     )
     paydays: tuple[DayOfMonth, ...] = Field(default=(), description="Days of the month on which salaries come.")
+    month_end: bool = Field(default=False, description="Whether the last day of each month is not like others.")
     days: tuple[CalendarDay, ...] = Field(default=(), description="Single days, also against the country's calendar.")

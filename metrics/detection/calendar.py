@@ -16,11 +16,21 @@ from .settings import DetectionSettings
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
-__all__ = ["SLOTS_PER_DAY", "WEEKEND", "WORKDAY", "LocalTime", "holiday_name", "is_workday", "local_time"]
+__all__ = [
+    "SLOTS_PER_DAY",
+    "WEEKEND",
+    "WORKDAY",
+    "LocalTime",
+    "holiday_name",
+    "is_workday",
+    "local_time",
+    "special_kinds",
+]
 
 SLOTS_PER_DAY = 96  # quarter hours
 WORKDAY, WEEKEND = 0, 1
 _DAY = 86_400
+_MONDAY, _FRIDAY, _SATURDAY, _SUNDAY = 0, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +41,17 @@ class LocalTime:
         day: Days since 1970-01-01 of the local date.
         second: Second of the local day at the middle of the window.
         day_type: :data:`WORKDAY` or :data:`WEEKEND` (Saturdays, Sundays and holidays, less make-up workdays).
-        weekday: 0 = Monday.
-        special: Whether the date is a special day of the bank (payday, statement day, campaign).
+        weekday: The day of the week that the date is like, 0 = Monday: a free day between Monday and Friday is like a
+            Sunday, a make-up Saturday like a Friday, a make-up Sunday like a Monday.
+        special: Which special day of the bank the date is (payday, statement day, campaign): 0 = none, else one more
+            than the position in :func:`special_kinds`.
     """
 
     day: Integers
     second: Floats
     day_type: Integers
     weekday: Integers
-    special: NDArray[np.bool_]
+    special: Integers
 
 
 def local_time(window_start: Floats, settings: DetectionSettings) -> LocalTime:
@@ -50,11 +62,61 @@ def local_time(window_start: Floats, settings: DetectionSettings) -> LocalTime:
     local = middle + offsets[inverse]
     day = np.floor_divide(local, _DAY).astype(np.int64)
     days, which = np.unique(day, return_inverse=True)
-    special_names = frozenset(settings.special_days)
-    kinds = np.array([_day_kind(settings.country, special_names, int(number)) for number in days]).reshape(-1, 2)
+    dates = [dt.date(1970, 1, 1) + dt.timedelta(days=int(number)) for number in days]
+    free = np.array([not is_workday(settings, date) for date in dates], dtype=bool)
+    weekday = np.array([_acting_weekday(date, free=no_work) for date, no_work in zip(dates, free, strict=True)])
+    special = np.array(_special(dates, settings), dtype=np.int64)
     return LocalTime(
-        day, local - day * _DAY, kinds[which, 0].astype(np.int64), (day + 3) % 7, kinds[which, 1].astype(np.bool_)
+        day,
+        local - day * _DAY,
+        np.where(free, WEEKEND, WORKDAY).astype(np.int64)[which],
+        weekday.astype(np.int64)[which],
+        special[which],
     )
+
+
+def special_kinds(settings: DetectionSettings) -> tuple[str, ...]:
+    """The names of the bank's special days, each once, in alphabetical order."""
+    return tuple(sorted(set(settings.special_days.values())))
+
+
+def holiday_name(country: str, date: dt.date) -> str:
+    """What a public holiday is called in its country; empty when the date is none, or without a country."""
+    return str(_named_holidays(country, date.year).get(date) or "") if country else ""
+
+
+def is_workday(settings: DetectionSettings, date: dt.date) -> bool:
+    """Whether people work on a date: Monday to Friday, less holidays, plus make-up workdays.
+
+    The bank's own days go before the calendar of the country.
+    """
+    text = date.isoformat()
+    if text in settings.workdays:
+        return True
+    if text in settings.holidays:
+        return False
+    return _is_workday_of(settings.country, date)
+
+
+@lru_cache(maxsize=65_536)
+def _is_workday_of(country: str, date: dt.date) -> bool:
+    # a make-up workday is listed by the calendar as a working weekend day
+    return bool(_holidays(country, date.year).is_working_day(date)) if country else date.weekday() < _SATURDAY
+
+
+def _acting_weekday(date: dt.date, *, free: bool) -> int:
+    weekday = date.weekday()
+    if free:
+        return weekday if weekday >= _SATURDAY else _SUNDAY
+    return {_SATURDAY: _FRIDAY, _SUNDAY: _MONDAY}.get(weekday, weekday)
+
+
+def _special(dates: list[dt.date], settings: DetectionSettings) -> list[int]:
+    names = [settings.special_days.get(date.isoformat()) for date in dates]
+    if not any(names):
+        return [0] * len(dates)
+    number = {name: index + 1 for index, name in enumerate(special_kinds(settings))}
+    return [number.get(name or "", 0) for name in names]
 
 
 @lru_cache(maxsize=65_536)
@@ -64,27 +126,6 @@ def _offset(zone: str, quarter: int) -> float:
     moment = dt.datetime.fromtimestamp(quarter * 900, tz=ZoneInfo(zone))
     offset = moment.utcoffset()
     return offset.total_seconds() if offset is not None else 0.0
-
-
-@lru_cache(maxsize=65_536)
-def _day_kind(country: str, special: frozenset[str], number: int) -> tuple[int, bool]:
-    date = dt.date(1970, 1, 1) + dt.timedelta(days=number)
-    free = date.weekday() >= 5
-    if country:
-        calendar = _holidays(country, date.year)
-        # a make-up workday is listed by the calendar as a working weekend day
-        free = not calendar.is_working_day(date)
-    return (WEEKEND if free else WORKDAY), date.isoformat() in special
-
-
-def holiday_name(country: str, date: dt.date) -> str:
-    """What a public holiday is called in its country; empty when the date is none, or without a country."""
-    return str(_named_holidays(country, date.year).get(date) or "") if country else ""
-
-
-def is_workday(country: str, date: dt.date) -> bool:
-    """Whether people work on a date: Monday to Friday, less holidays, plus make-up workdays."""
-    return bool(_holidays(country, date.year).is_working_day(date)) if country else date.weekday() < 5
 
 
 @lru_cache(maxsize=64)

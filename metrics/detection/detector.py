@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from ..baseline.baseline import Profile
 from ..baseline.budget import TAILS
 from ..baseline.location import pulled_in_sum, tail_count, undo_clip
 from ..deviation import Deviation, DeviationKind, Scope
-from .calendar import local_time
+from .calendar import LocalTime, local_time
 from .channels import ChannelMap, shift_inputs_of_window, volume_terms
 from .clock import Clock
 from .events import Event, EventKind
 from .follow import Follower, Inputs
 from .input import Measurements
 from .settings import DetectionSettings
+from .special_days import SpecialTime
 
 __all__ = ["Band", "Detector", "deviations"]
 
@@ -196,8 +197,13 @@ class Detector:
             self._follower.step(self._last + window * (index + 1), self._follower.nothing())
 
     def _levels(self, at: float) -> Floats:
-        season = self.profile.season.at(local_time(np.array([at]), self.settings))[0]
-        return np.asarray(season + self._accepted_level)
+        local = local_time(np.array([at]), self.settings)
+        special = self.profile.special.at(local, self.settings)
+        return np.asarray(self._season(local, special) + self._accepted_level)
+
+    def _season(self, local: LocalTime, special: SpecialTime | None) -> Floats:
+        season = self.profile.season.at(local)[0]
+        return season if special is None else np.asarray(season + special.level)
 
     def _scope_level(self, index: int, at: float) -> float:
         inside = self.profile.fleet.members[index]
@@ -212,17 +218,18 @@ class Detector:
         self.unknown_cells += int((~known).sum())
         rows = window if known.all() else window.take(np.flatnonzero(known))
         local = local_time(np.array([at]), self.settings)
-        season = profile.season.at(local)[0]
+        special = profile.special.at(local, self.settings)
+        season = self._season(local, special)
         level = season + self._accepted_level
         deviation, count = self._cell_deviations(rows, level)
         shift = shift_inputs_of_window(deviation, season, count, profile.spread, fleet, self._member)
-        expected = profile.volume.at(local)[0]
+        expected = profile.volume.at(local)[0] * np.exp(0.0 if special is None else special.volume)
         volume, volume_variance = volume_terms(shift.count, expected)
         if len(rows) == 0:
             volume_variance = np.full_like(volume_variance, np.inf)
         failed, mean, tried = self._counts(rows, level)
         hour = int(min(local.second[0] // 3600, 23))
-        return Inputs(
+        inputs = Inputs(
             np.concatenate([shift.residual, volume, shift.level - profile.mix.at(local)[0]]),
             np.concatenate([shift.variance, volume_variance, shift.mix_variance]),
             np.tile(shift.count, 3),
@@ -232,6 +239,26 @@ class Detector:
             expected,
             self._clock.now(at),
         )
+        return inputs if special is None else self._on_special_day(inputs, special)
+
+    def _on_special_day(self, inputs: Inputs, special: SpecialTime) -> Inputs:
+        """Take off what the day may account for; mixes are not judged, nor volume and tails of an unknown kind."""
+        fleet = self.profile.fleet
+        scopes, tails = len(fleet.scopes), len(fleet.scopes) * len(TAILS)
+        level = np.broadcast_to(special.level, len(fleet.cells))
+        of_scope = np.array([float(level[inside].mean()) for inside in fleet.members])
+        residual, variance = inputs.residual.copy(), inputs.variance.copy()
+        location, volume = slice(0, scopes), slice(scopes, 2 * scopes)
+        taken = special.within_margin(residual[location], of_scope)
+        residual[location] -= taken
+        residual[volume] -= special.within_margin(residual[volume], special.volume)
+        variance[2 * scopes :] = np.inf
+        failed, mean = inputs.failed, inputs.mean
+        if not special.seen:
+            variance[volume] = np.inf
+            failed, mean = failed.copy(), mean.copy()
+            failed[:tails], mean[:tails] = 0.0, 0.0
+        return replace(inputs, residual=residual, variance=variance, failed=failed, mean=mean, special=taken)
 
     def _cell_deviations(self, rows: Measurements, level: Floats) -> tuple[Floats, Floats]:
         """How far each cell is from its level (log-ratio, clipped), and from how many observations, ``[C]``."""

@@ -29,6 +29,9 @@ class DetectionSettings:
         resolve_evidence: Evidence (nats) at which a deviation counts as over.
         rebase_seconds: After this long a change of level is accepted as the new normal unless a person decided.
         silent_evidence: Evidence (nats) at which missing observations are called silence.
+        special_days: Name of each special day of the bank (payday, statement day, campaign) by ISO date.
+        holidays: ISO dates on which the bank is free, whatever the country's calendar says.
+        workdays: ISO dates on which the bank works, whatever the country's calendar says.
     """
 
     window_seconds: float = 60.0
@@ -46,4 +49,6 @@ class DetectionSettings:
     resolve_evidence: float = 7.0
     rebase_seconds: float = 3 * 86_400.0
     silent_evidence: float = 14.0
-    special_days: dict[str, str] = field(default_factory=dict)  # ISO date -> name (statement day, payday, campaign)
+    special_days: dict[str, str] = field(default_factory=dict)
+    holidays: tuple[str, ...] = ()
+    workdays: tuple[str, ...] = ()

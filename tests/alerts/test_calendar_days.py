@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cxgauge.alerts.calendar_days import calendar_days
+from cxgauge.alerts.evaluation_settings import detection_settings
+from cxgauge.metrics.configuration.config import Config
 from cxgauge.metrics.detection.settings import DetectionSettings
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -13,6 +15,7 @@ CHINA = DetectionSettings(zone="Asia/Shanghai", country="CN")
 SPECIAL = DetectionSettings(
     zone="Asia/Shanghai", special_days={"2026-03-05": "statement", "2026-03-15": "payday", "2026-11-11": "双十一"}
 )
+OWN = DetectionSettings(zone="Asia/Shanghai", workdays=("2026-05-09",), holidays=("2026-05-11",))
 
 
 def found(when: str, settings: DetectionSettings) -> list[tuple[str, str]]:
@@ -32,6 +35,8 @@ def found(when: str, settings: DetectionSettings) -> list[tuple[str, str]]:
         ("2026-03-06T00:00", SPECIAL, []),
         ("2026-03-15T00:00", SPECIAL, [("payday", "")]),
         ("2026-11-11T12:00", SPECIAL, [("special", "双十一")]),
+        ("2026-05-09T12:00", OWN, [("workday", "")]),  # a Saturday
+        ("2026-05-11T12:00", OWN, [("holiday", "")]),  # a Monday on which the bank is closed
     ],
 )
 def test_what_the_day_is(when: str, settings: DetectionSettings, days: list[tuple[str, str]]) -> None:
@@ -42,3 +47,30 @@ def test_the_day_lasts_from_midnight_to_midnight_of_the_bank() -> None:
     moment = datetime(2026, 3, 5, 12, tzinfo=ZONE).timestamp()
     [day] = calendar_days(moment, SPECIAL)
     assert (day.at, day.ended_at) == (moment - 12 * 3600, moment + 12 * 3600)
+
+
+def test_the_configuration_reaches_the_detector() -> None:
+    config = Config.model_validate(
+        {
+            "timezone": "Asia/Shanghai",
+            "calendar": {
+                "country": "CN",
+                "statement_days": [5, 31],
+                "paydays": [10, 30],
+                "month_end": True,
+                "days": [
+                    {"date": "2026-05-09", "kind": "workday"},
+                    {"date": "2026-05-11", "kind": "holiday", "name": "closed"},
+                    {"date": "2026-06-10", "kind": "campaign", "name": "618"},
+                    {"date": "2026-07-11", "kind": "payday"},
+                ],
+            },
+        }
+    )
+    settings = detection_settings(config)
+    assert (settings.country, settings.holidays, settings.workdays) == ("CN", ("2026-05-11",), ("2026-05-09",))
+    june = {date[8:]: name for date, name in settings.special_days.items() if date.startswith("2026-06")}
+    assert june == {"05": "statement", "10": "618", "30": "payday"}  # a payday goes before the end of the month
+    july = {date[8:]: name for date, name in settings.special_days.items() if date.startswith("2026-07")}
+    assert july == {"05": "statement", "10": "payday", "11": "payday", "30": "payday", "31": "statement"}
+    assert settings.special_days["2026-02-28"] == "month_end"
