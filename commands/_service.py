@@ -29,6 +29,7 @@ from ..collectors.writer import Writer
 from ..dashboards.exposition.alerts import baseline_durations
 from ..dashboards.exposition.exposition import Exposition
 from ..dashboards.exposition.health import HealthFigures
+from ..dashboards.exposition.push import HistogramPush
 from ..dashboards.http import HttpParts, application
 from ..dashboards.server import HttpServer
 from ..metrics.change_event import ChangeEvent
@@ -126,11 +127,16 @@ class Service:
 
     def _start(self) -> None:
         config, flows = self.installation.config, self.installation.flows
-        self.store = self._stack.enter_context(Store(self._store_settings(), clock=self.clock))
-        _, remarks = self.store.migrate()
-        for remark in remarks:
-            _log.info("schema", remark=remark)
-        self.exposition = Exposition(flows, health=self._health, clock=self.clock)
+        self.receiver = ReceiverServer(config, flows, self.clock)
+        self.receiver.start()
+        self._stack.callback(self.receiver.stop)
+        database = self._stack.enter_context(reach_database(config))
+        self.store = self._stack.enter_context(Store(store_settings(config, database), clock=self.clock))
+        if not self._bring_up_to_date(given_up):
+            return False
+        pushed = config.prometheus.otlp_url is not None
+        self.exposition = Exposition(flows, health=self._health, clock=self.clock, exponential=pushed)
+        self.push = HistogramPush(config.prometheus, self.exposition.durations, self.clock) if pushed else None
         self.reader = SpoolReader(config.spool.directory)
         self.writer = Writer(self.store, self.reader, on_committed=self._count, clock=self.clock)
         self.writer.measure_lag()  # what waits from before the start must be judged with its own windows
@@ -145,6 +151,8 @@ class Service:
         self.http.start()
         self._stack.callback(self.http.stop)
 
+        if self.push is not None:
+            self._run("push", self.push.run, self._stop_collecting)
     def stop(self) -> None:
         """Take nothing more, write what was taken, judge what has closed, tell whom it concerns, and end."""
         if self._judging is not None:
@@ -162,7 +170,7 @@ class Service:
         except SpecificationError as error:
             _log.error("reload refused, the last good configuration stays", faults=str(error).splitlines())
             return False
-        for section in ("database", "spool", "http", "receiver", "recorder", "window_seconds"):
+        for section in ("database", "spool", "http", "receiver", "recorder", "prometheus", "window_seconds"):
             if getattr(found.config, section) != getattr(self.installation.config, section):
                 _log.warning("reload: this changes with a restart only", section=section)
         self._note_change(changed_parts(self.installation, found))
@@ -276,6 +284,8 @@ class Service:
             thread.join()
 
     def _keep_house(self, stop: threading.Event) -> None:
+            push_failures=None if self.push is None else self.push.failures,
+            push_lag_seconds=None if self.push is None else self.push.lag_seconds,
         """Add up closed windows often, remove what is too old now and then; both can be cut off at any moment."""
         expired_at = float("-inf")
         while not stop.wait(_COMPACT_SECONDS):

@@ -65,6 +65,7 @@ def ruler_tests(rule_file: str) -> TestFile:
         _series(Metric.SPOOL_BYTES, {}): "100x30",
         _series(Metric.SPOOL_LIMIT_BYTES, {}): "1000x30",
         _series(Metric.EVALUATION_LAG_SECONDS, {}): "60x30",
+        _series(Metric.PUSH_LAG_SECONDS, {}): "15x30",
     }
     wrong = (
         ("CxgaugeDown", "critical", "", _series(Metric.BUILD_INFO, {}), "_x30"),
@@ -74,6 +75,7 @@ def ruler_tests(rule_file: str) -> TestFile:
         ("CxgaugeWriterFailing", "warning", "", _series(Metric.WRITER_FAILURES_TOTAL, {}), "0+1x30"),
         ("CxgaugeSpoolFilling", "critical", "", _series(Metric.SPOOL_BYTES, {}), "900x30"),
         ("CxgaugeEvaluationLate", "critical", "", _series(Metric.EVALUATION_LAG_SECONDS, {}), "400x30"),
+        ("CxgaugePushLate", "warning", "", _series(Metric.PUSH_LAG_SECONDS, {}), "400x30"),
         ("CxgaugeRulerAlert", "critical", "source", _series(Metric.ALERT_STATE, source), "1x30"),
     )
     tests = [_case("all well", well, "25m", set())]

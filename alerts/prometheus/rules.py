@@ -227,6 +227,11 @@ def _health_alerts() -> Iterator[Rule]:
         "最近一次评估的窗口已是 {{ $value | humanizeDuration }} 之前",
     )
     yield _health(
+        ("CxgaugePushLate", f"{Metric.PUSH_LAG_SECONDS} > 300", "5m", "warning"),
+        "native histograms were last pushed {{ $value | humanizeDuration }} ago; see cxgauge's log",
+        "原生直方图最近一次推送成功已是 {{ $value | humanizeDuration }} 之前,请查看 cxgauge 日志",
+    )
+    yield _health(
         ("CxgaugeRulerAlert", f"max by ({Label.STEP}) ({ruler}) == 1", None, "critical"),
         "the ruler itself: {{ $labels.step }}",
         "测量系统自身:{{ $labels.step }}",

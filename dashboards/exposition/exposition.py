@@ -40,6 +40,7 @@ from ...metrics.specification.flow import FlowSpec, StepSpec
 from ...metrics.verdict import VERDICT_COUNT, CheckResult, Verdict
 from .alerts import alert_families
 from .buckets import duration_bounds
+from .exponential import DurationCounts, DurationPoint
 from .health import HealthFigures, health_families
 
 __all__ = ["Exposition", "HealthFigures"]
@@ -58,12 +59,13 @@ _RESULTS = (CheckResult.PASS, CheckResult.FAIL, CheckResult.UNKNOWN)
 class _StepFigures:
     """The counters of one step."""
 
-    def __init__(self, flow: FlowSpec, step: StepSpec) -> None:
+    def __init__(self, flow: FlowSpec, step: StepSpec, durations: DurationCounts | None) -> None:
         self.labels = [flow.name, step.name]
         self.step = step
         self.bounds = np.array([*duration_bounds(step), np.inf])
         self.buckets = np.zeros(len(self.bounds), dtype=np.int64)
         self.exemplars = np.zeros(len(self.bounds), dtype=RECORD)  # the last traced observation of each bucket
+        self.durations = durations
         self.sum_seconds = 0.0
         self.timely = 0
         self.verdicts = np.zeros(VERDICT_COUNT, dtype=np.int64)
@@ -76,6 +78,7 @@ class _StepFigures:
         """Go on from the counters of ``earlier``; the histogram only if its bounds are still the same."""
         self.verdicts, self.verdict_exemplars = earlier.verdicts, earlier.verdict_exemplars
         self.last_observed_us, self.timely = earlier.last_observed_us, earlier.timely
+        self.durations = earlier.durations
         self.checks.update({name: counts for name, counts in earlier.checks.items() if name in self.checks})
         if np.array_equal(self.bounds, earlier.bounds):
             self.buckets, self.exemplars, self.sum_seconds = earlier.buckets, earlier.exemplars, earlier.sum_seconds
@@ -94,6 +97,8 @@ class _StepFigures:
             position = np.searchsorted(self.bounds, seconds)  # the first bound that is not below
             self.buckets += np.bincount(position, minlength=len(self.bounds))
             self.sum_seconds += float(seconds.sum())
+            if self.durations is not None:
+                self.durations.add(seconds)
             self.timely += int((seconds <= self.step.timeliness.target_seconds).sum())
             _remember(self.exemplars, position, timed)
 
@@ -124,6 +129,7 @@ class Exposition(Collector):
         health: Called at each scrape for the ruler's own health.
         clock: Seconds since 1970 UTC.
         process_metrics: Whether to add ``process_*`` (CPU, memory, file descriptors).
+        exponential: Whether to count durations in exponential buckets too, for :meth:`durations`.
     """
 
     def __init__(
@@ -133,10 +139,12 @@ class Exposition(Collector):
         health: Callable[[], HealthFigures] = HealthFigures,
         clock: Callable[[], float] = time.time,
         process_metrics: bool = True,
+        exponential: bool = False,
     ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._health = health
         self._clock = clock
+        self._exponential = exponential
         self._lock = threading.Lock()
         self._steps: dict[tuple[str, str], _StepFigures] = {}
         self._uncounted: Counter[str] = Counter()
@@ -151,7 +159,13 @@ class Exposition(Collector):
     def reload(self, flows: Mapping[str, FlowSpec]) -> None:
         """Take over a new specification; counters of steps that are still there go on."""
         with self._lock:
-            steps = {(flow.name, step.name): _StepFigures(flow, step) for flow in flows.values() for step in flow.steps}
+            steps = {
+                (flow.name, step.name): _StepFigures(
+                    flow, step, DurationCounts(self._clock()) if self._exponential else None
+                )
+                for flow in flows.values()
+                for step in flow.steps
+            }
             for key, figures in steps.items():
                 if key in self._steps:
                     figures.carry_over(self._steps[key])
@@ -173,6 +187,15 @@ class Exposition(Collector):
         """Replace the alerts; resolved ones are left out."""
         with self._lock:
             self._alerts = tuple(alert for alert in alerts if alert.is_open)
+
+    def durations(self) -> list[DurationPoint]:
+        """The durations of every step in exponential buckets; none unless they are counted."""
+        with self._lock:
+            return [
+                figures.durations.point(*figures.labels)
+                for figures in self._steps.values()
+                if figures.durations is not None
+            ]
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type, in the format that the ``Accept`` header prefers."""

@@ -32,6 +32,8 @@ class HealthFigures:
         replies: Replies of the receiver by HTTP status.
         dimension_other: Received values beyond a dimension's limit, counted as ``other``, by ``flow.dimension``.
         clock_ahead: Received observations whose sender's clock was ahead.
+        push_failures: Pushes of native histograms that did not succeed since the start.
+        push_lag_seconds: How long ago Prometheus was last told by a push.
     """
 
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -46,6 +48,8 @@ class HealthFigures:
     replies: Mapping[str, int] = field(default_factory=dict)
     dimension_other: Mapping[str, int] = field(default_factory=dict)
     clock_ahead: int | None = None
+    push_failures: int | None = None
+    push_lag_seconds: float | None = None
 
 
 def health_families(health: HealthFigures | None) -> Iterator[Metric]:
@@ -82,10 +86,17 @@ def health_families(health: HealthFigures | None) -> Iterator[Metric]:
         CounterMetricFamily,
         (Name.WRITTEN_TOTAL, "Observations written to the store since the start.", health.written),
         (Name.WRITER_FAILURES_TOTAL, "Failed attempts to write since the start.", health.writer_failures),
+        (
+            Name.CLOCK_AHEAD_TOTAL,
+            "Received observations whose sender's clock was ahead.",
+            health.clock_ahead,
+        ),
+        (Name.PUSH_FAILURES_TOTAL, "Pushes of native histograms that did not succeed.", health.push_failures),
     )
     yield from _present(
         GaugeMetricFamily,
         (Name.WRITER_LAG_SECONDS, "How long the oldest observation waits to be written.", health.writer_lag_seconds),
+        (Name.PUSH_LAG_SECONDS, "How long ago a push of native histograms last succeeded.", health.push_lag_seconds),
         (Name.SPOOL_BYTES, "Size of the spool on disk.", health.spool_bytes),
         (Name.SPOOL_LIMIT_BYTES, "Spool size from which on observations are refused.", health.spool_limit_bytes),
         (Name.EVALUATION_LAG_SECONDS, "Age of the newest window that was judged.", health.evaluation_lag_seconds),

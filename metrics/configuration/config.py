@@ -23,6 +23,7 @@ from .sections import (
     DetectionConfig,
     FlowsConfig,
     HttpConfig,
+    PrometheusConfig,
     RecorderConfig,
     RetentionConfig,
     SpoolConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "DetectionConfig",
     "FlowsConfig",
     "HttpConfig",
+    "PrometheusConfig",
     "RecorderConfig",
     "RetentionConfig",
     "Secret",
@@ -79,6 +81,7 @@ class Config(StrictModel):
     receiver: ReceiverConfig = Field(default=ReceiverConfig(), description="Where spans and beacons come in.")
     retention: RetentionConfig = Field(default=RetentionConfig(), description="How long figures are kept.")
     http: HttpConfig = Field(default=HttpConfig(), description="Pages, API and metrics.")
+    prometheus: PrometheusConfig = Field(default=PrometheusConfig(), description="Push of native histograms.")
     detection: DetectionConfig = Field(default=DetectionConfig(), description="How deviations are found.")
     alerts: AlertsConfig = Field(default=AlertsConfig(), description="How alerts live.")
     notifiers: tuple[AnyNotifier, ...] = Field(
@@ -129,6 +132,7 @@ _SECTIONS = (
     "receiver",
     "retention",
     "http",
+    "prometheus",
     "detection",
     "alerts",
     "calendar",

@@ -204,6 +204,8 @@ def _healthy() -> HealthFigures:
         writer_lag_seconds=0.0,
         spool_bytes=100,
         spool_limit_bytes=1000,
+        push_failures=0,
+        push_lag_seconds=0.0,
         evaluation_lag_seconds=60.0,
         evaluation_duration_seconds=0.1,
     )
