@@ -127,13 +127,10 @@ class Service:
 
     def _start(self) -> None:
         config, flows = self.installation.config, self.installation.flows
-        self.receiver = ReceiverServer(config, flows, self.clock)
-        self.receiver.start()
-        self._stack.callback(self.receiver.stop)
-        database = self._stack.enter_context(reach_database(config))
-        self.store = self._stack.enter_context(Store(store_settings(config, database), clock=self.clock))
-        if not self._bring_up_to_date(given_up):
-            return False
+        self.store = self._stack.enter_context(Store(self._store_settings(), clock=self.clock))
+        _, remarks = self.store.migrate()
+        for remark in remarks:
+            _log.info("schema", remark=remark)
         pushed = config.prometheus.otlp_url is not None
         self.exposition = Exposition(flows, health=self._health, clock=self.clock, exponential=pushed)
         self.push = HistogramPush(config.prometheus, self.exposition.durations, self.clock) if pushed else None
@@ -145,14 +142,14 @@ class Service:
         self._stack.callback(self._drain)
         self._run("writer", self.writer.run, self._stop_collecting)
         self._run("housekeeping", self._keep_house, self._stop_collecting)
+        if self.push is not None:
+            self._run("push", self.push.run, self._stop_collecting)
         self._run("events", self.receiver.receiver.journal.run, self._put_events, self._stop_collecting)
         self._judging = _Judging(self)
         self.http = HttpServer(application(self._http_parts()), config.http.host, config.http.port)
         self.http.start()
         self._stack.callback(self.http.stop)
 
-        if self.push is not None:
-            self._run("push", self.push.run, self._stop_collecting)
     def stop(self) -> None:
         """Take nothing more, write what was taken, judge what has closed, tell whom it concerns, and end."""
         if self._judging is not None:
@@ -268,6 +265,8 @@ class Service:
             replies={str(status): count for status, count in receiver.replies.items()},
             dimension_other=receiver.mapper.dimension_other,
             clock_ahead=receiver.mapper.clock_ahead,
+            push_failures=None if self.push is None else self.push.failures,
+            push_lag_seconds=None if self.push is None else self.push.lag_seconds,
             written=progress.observations,
             writer_failures=progress.failures,
             writer_lag_seconds=progress.lag_seconds,
@@ -284,8 +283,6 @@ class Service:
             thread.join()
 
     def _keep_house(self, stop: threading.Event) -> None:
-            push_failures=None if self.push is None else self.push.failures,
-            push_lag_seconds=None if self.push is None else self.push.lag_seconds,
         """Add up closed windows often, remove what is too old now and then; both can be cut off at any moment."""
         expired_at = float("-inf")
         while not stop.wait(_COMPACT_SECONDS):
