@@ -18,6 +18,7 @@ __all__ = ["Axis", "Chart", "Mark", "distribution_chart", "duration_chart", "rat
 
 WIDTH, HEIGHT = 540.0, 200.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 12.0, 12.0, 28.0
+_BLOCKS_FOR_PERCENTILES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +169,30 @@ def distribution_chart(
     w: Wording,
     *,
     names: tuple[str, str],
+    usual: NDArray[np.float64] | None = None,
+    usual_name: str = "",
+    target_seconds: float | None = None,
 ) -> Chart:
-    """Shares of durations on a logarithmic axis, this period against the other."""
+    """Shares of durations on a logarithmic axis, this period against the other.
+
+    Args:
+        after: Answers by bucket.
+        before: Those of the other period, if there is one.
+        low_bucket: Number of the first bucket.
+        w: Wording.
+        names: Of the two periods.
+        usual: ``[blocks, buckets]`` answers of earlier blocks: the band of what is usual spans nine in ten of them, or
+            all when there are fewer than twenty.
+        usual_name: What the blocks are.
+        target_seconds: Where the target is.
+    """
     text = w.translator.text
     grouped, centres = _grouped(after, low_bucket)
     other = _grouped(before, low_bucket)[0] if before is not None else None
     shares = [grouped / max(1, grouped.sum()), *([other / max(1, other.sum())] if other is not None else [])]
-    top = max((float(share.max()) for share in shares if len(share)), default=1.0)
+    band = _usual_band(usual, low_bucket) if usual is not None and len(usual) else None
+    tops = [*shares, *([band[1]] if band is not None else [])]
+    top = max((float(share.max()) for share in tops if len(share)), default=1.0)
     logs = np.log10(centres) if len(centres) else np.zeros(1)
     x = _Scale(float(logs[0]), float(logs[-1]), _LEFT, WIDTH - _RIGHT)
     y = _Scale(0, _nice(top), HEIGHT - _BOTTOM, _TOP)
@@ -192,7 +210,33 @@ def distribution_chart(
         Axis(tuple(ticks)),
         Axis(tuple(Mark(y(value), w.plain_percent(value)) for value in _levels(_nice(top)))),
         tuple(reversed(lines)),
+        bands=(Line(_between(logs, band, x, y), "usual", usual_name),) if band is not None else (),
+        marks=_target_mark(target_seconds, logs, x, w),
     )
+
+
+def _usual_band(usual: NDArray[np.float64], low_bucket: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    grouped = np.stack([_grouped(block, low_bucket)[0] for block in usual])
+    shares = grouped / np.maximum(1, grouped.sum(axis=1, keepdims=True))
+    if len(shares) < _BLOCKS_FOR_PERCENTILES:
+        return shares.min(axis=0), shares.max(axis=0)
+    low, high = np.percentile(shares, (5, 95), axis=0)
+    return low, high
+
+
+def _between(
+    at: NDArray[np.float64], band: tuple[NDArray[np.float64], NDArray[np.float64]], x: _Scale, y: _Scale
+) -> str:
+    """SVG path around the area between two lines."""
+    upper = [f"{x(float(a)):g} {y(float(b)):g}" for a, b in zip(at, band[1], strict=True)]
+    lower = [f"{x(float(a)):g} {y(float(b)):g}" for a, b in zip(at, band[0], strict=True)]
+    return f"M{'L'.join(upper)}L{'L'.join(reversed(lower))}Z"
+
+
+def _target_mark(target: float | None, logs: NDArray[np.float64], x: _Scale, w: Wording) -> tuple[Mark, ...]:
+    if target is None or not logs[0] <= log10(target) <= logs[-1]:
+        return ()
+    return (Mark(x(log10(target)), w.translator.text("target {duration}", duration=w.seconds(target))),)
 
 
 def rate_line(points: Sequence[tuple[int, int]], width: float = 120.0, height: float = 28.0) -> str:
