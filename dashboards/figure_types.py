@@ -11,16 +11,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
+    "Amount",
     "Budget",
     "ChangeFigure",
     "ChangeStatus",
     "CheckFigures",
     "Comparison",
+    "Cost",
     "DataQuality",
     "Estimate",
     "FlowFigures",
+    "Funnel",
+    "FunnelStep",
     "MixSplit",
     "Part",
+    "Passing",
     "Period",
     "StepFigures",
 ]
@@ -210,8 +215,98 @@ class DataQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class Passing:
+    """Where flow instances went from a step: ``to_step`` ``None`` when they ended there.
+
+    ``direction`` is ``next``, ``ahead`` (steps left out), ``back``, ``again`` or ``end``; ``share`` is of all passings
+    from the step, ``share_before`` that of the compared period.
+    """
+
+    to_step: str | None
+    direction: str
+    passings: int
+    share: Estimate
+    share_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelStep:
+    """How many flow instances passed a step, gave up there, and went where.
+
+    ``given_up`` counts instances whose last step this was and that did not complete; its share is of those that
+    reached the step, ``reached_share`` of all instances. ``hit`` had an answer here that was not good.
+    """
+
+    step: str
+    reached: int
+    reached_share: Estimate
+    reached_change: ChangeFigure
+    given_up: int
+    given_up_share: Estimate
+    given_up_change: ChangeFigure
+    hit: int
+    went: tuple[Passing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """The way of flow instances through the steps, of those that began in the period.
+
+    An instance is complete when it got an answer at a step at which the flow may end; it is followed until it pauses
+    for half an hour, for two hours at most. ``under_way`` are left out because they may go on. ``reason`` is empty, or
+    ``none`` (observations carry no flow instance), ``release`` (not told for releases) or ``not_kept`` (part of
+    the period is older than what is kept of single observations and was not counted before).
+    """
+
+    instances: int
+    completed: int
+    completion: Estimate
+    completion_change: ChangeFigure
+    began: tuple[Passing, ...]
+    steps: tuple[FunnelStep, ...]
+    instances_before: int | None = None
+    simulated: int = 0
+    under_way: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number of something with its 95 % interval; below zero it is that many fewer."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the answers that were not good cost customers, and what the change since the compared period did.
+
+    ``…_hit`` had an answer that was not good. The amounts ``…_more`` and ``completions_lost`` are what there is beyond
+    the compared period's share, at this period's traffic; ``None`` without a comparison. They say what changed, not
+    that one cause is behind it. Customers are ``None`` when single observations of the period are not kept any more or
+    carry no customer.
+    """
+
+    bad_answers: int
+    bad_answers_more: Amount | None
+    instances: int
+    instances_hit: int
+    hit_change: ChangeFigure
+    instances_hit_more: Amount | None
+    completions_lost: Amount | None
+    customers: int | None = None
+    customers_hit: int | None = None
+    customers_hit_more: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FlowFigures:
-    """All figures of one flow in one period. ``comparisons`` is how many changes were judged together."""
+    """All figures of one flow in one period. ``comparisons`` is how many changes were judged together.
+
+    ``funnel`` and ``cost`` are ``None`` where they were not asked for.
+    """
 
     flow: str
     period: Period
@@ -225,3 +320,5 @@ class FlowFigures:
     steps: tuple[StepFigures, ...]
     quality: DataQuality
     comparisons: int
+    funnel: Funnel | None = None
+    cost: Cost | None = None

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from ...alerts.alert import Alert, alert_from_json
 from ...metrics.deviation import Deviation, DeviationKind, Scope
@@ -12,8 +17,12 @@ from ...metrics.rollup import Origin, Rollup
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.named_queries import named_query
 from ...metrics.store.store import Store
+from ...metrics.store.transitions import Customers, read_customers, read_instances
+from ..cost import cost_of
 from ..figure_types import Comparison, FlowFigures, Period
-from ..figures import flow_figures
+from ..figures import comparison_count, flow_figures
+from ..funnel import InstanceCounts, empty_funnel, funnel_of
+from ..judged import Judged
 from ..release_split import RELEASE
 
 __all__ = [
@@ -30,6 +39,11 @@ __all__ = [
 _ALL_ORIGINS = tuple(Origin)
 _LISTED = 500
 _HOUR = 3_600
+_CACHED_MOST = 64
+_COLUMNS = (
+    "window_start", "series", "origin", "count", "sum_seconds", "sum_log", "sum_log_sq", "buckets", "bucket_counts",
+    "offsets", "verdicts", "checks",
+)  # fmt: skip
 _WINDOWS_SECONDS_MOST = 3 * 86_400  # a longer period is read by the hour: sixty times fewer rows
 
 
@@ -84,11 +98,65 @@ def read_bands(store: Store, flow: str, step: str, period: Period) -> list[tuple
 
 
 def read_figures(
-    store: Store, flow: FlowSpec, period: Period, compared: Comparison | None, *, now: float
+    store: Store, flow: FlowSpec, period: Period, compared: Comparison | None, *, now: float, funnel: bool = False
 ) -> FlowFigures:
-    """Read the rollups of both periods and compute every figure."""
+    """Read what is kept of both periods and compute every figure; ``funnel`` with that of flow instances and the cost.
+
+    The same data give the same figures, so those computed last are kept and given again.
+    """
     rows = read_rows(store, flow.name, None, period, compared, now=now)
-    return flow_figures(flow, rows.rollup, rows.keys, period, compared, rows.earlier, now=now)
+    together = comparison_count(flow, funnel=funnel)
+    figures = _computed(flow, rows, period, compared, now, together)
+    return _with_funnel(store, flow, figures, rows.rollup.window_seconds, now) if funnel else figures
+
+
+_cache: OrderedDict[bytes, FlowFigures] = OrderedDict()
+_cache_lock = threading.Lock()
+
+
+def _computed(
+    flow: FlowSpec, rows: Rows, period: Period, compared: Comparison | None, now: float, together: int
+) -> FlowFigures:
+    """The figures, from memory if they were computed from the same data before."""
+    elapsed = None if now >= period.end else now // rows.rollup.window_seconds
+    digest = hashlib.blake2b(repr((period, compared, elapsed, together)).encode())
+    digest.update(flow.model_dump_json().encode())
+    digest.update(repr(sorted(rows.keys.items())).encode())
+    for rollup in (rows.rollup, rows.earlier):
+        if rollup is not None:
+            digest.update(str(rollup.window_seconds).encode())
+            for column in _COLUMNS:
+                digest.update(np.ascontiguousarray(getattr(rollup, column)).tobytes())
+    key = digest.digest()
+    with _cache_lock:
+        known = _cache.get(key)
+        if known is not None:
+            _cache.move_to_end(key)
+            return known
+    found = flow_figures(flow, rows.rollup, rows.keys, period, compared, rows.earlier, now=now, comparisons=together)
+    with _cache_lock:
+        _cache[key] = found
+        while len(_cache) > _CACHED_MOST:
+            _cache.popitem(last=False)
+    return found
+
+
+def _with_funnel(store: Store, flow: FlowSpec, figures: FlowFigures, window_seconds: int, now: float) -> FlowFigures:
+    period, compared = figures.period, figures.compared
+    judged = Judged(period, compared, window_seconds, figures.comparisons or comparison_count(flow, funnel=True))
+    if compared is not None and compared.kind.startswith(RELEASE):
+        funnel = empty_funnel("release")
+        return replace(figures, funnel=funnel, cost=cost_of(figures, funnel, None, None, None, None, judged))
+
+    def read(one: Period) -> tuple[InstanceCounts, Customers | None]:
+        counts = InstanceCounts(read_instances(store, flow.name, flow.ends, one.start, one.end, now), one)
+        return counts, read_customers(store, flow.name, one.start, min(one.end, now), now)
+
+    after, customers = read(period)
+    before, customers_before = read(compared.period) if compared is not None else (None, None)
+    funnel = funnel_of(flow, after, before, judged)
+    cost = cost_of(figures, funnel, after, before, customers, customers_before, judged)
+    return replace(figures, funnel=funnel, cost=cost)
 
 
 def _by_the_hour(period: Period) -> bool:

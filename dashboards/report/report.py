@@ -53,7 +53,7 @@ def build_report(
     now: float,
 ) -> Report:
     """Read and compute the report of ``flow`` in ``period``."""
-    figures = read_figures(store, flow, period, compared, now=now)
+    figures = read_figures(store, flow, period, compared, now=now, funnel=True)
     alerts = read_alerts(store, flow.name, period)
     deviations = read_deviations(store, flow.name, period)
     entries = [
