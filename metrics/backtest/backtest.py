@@ -7,7 +7,7 @@ its own clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,11 +63,23 @@ class BacktestEvent:
 
 
 def run_backtest(
-    history: Recording, stream: Recording, settings: DetectionSettings, grid: BucketGrid
+    history: Recording,
+    stream: Recording,
+    settings: DetectionSettings,
+    grid: BucketGrid,
+    *,
+    profiles: MutableMapping[tuple[str, ...], Profile] | None = None,
 ) -> list[BacktestEvent]:
     """Learn the history series that the streams name, and follow every stream.
 
     A stream ``<id>@<name>`` is judged by history series ``<name>``, a stream ``<id>`` by ``T``.
+
+    Args:
+        history: What is learnt from.
+        stream: What is judged.
+        settings: Budget, zone, calendar.
+        grid: The grid of both histograms.
+        profiles: What was learnt in an earlier run from the same history, by history series; what it lacks is added.
 
     Raises:
         RecordingError: a stream names a history series that is not there.
@@ -77,8 +89,13 @@ def run_backtest(
     spans = np.searchsorted(stream.series[order], np.arange(len(stream.names) + 1))
     events: list[BacktestEvent] = []
     for teachers in _teachers(history, sorted(set(taught_by.values()))):
-        profile = _learn(history, teachers, settings, grid)
+        profile = profiles.get(tuple(teachers)) if profiles is not None else None
+        if profile is None:
+            profile = _learn(history, teachers, settings, grid)
+            if profiles is not None:
+                profiles[tuple(teachers)] = profile
         pupils = [index for index, name in enumerate(stream.names) if taught_by[name] in teachers]
+        pupils.sort(key=lambda index: int(spans[index + 1] - spans[index]))  # streams of like length go together
         width = max(len(profile.fleet.cells) // max(len(teachers), 1), 1)
         size = max(_STREAM_CELLS_AT_ONCE // width, 1)
         for begin in range(0, len(pupils), size):

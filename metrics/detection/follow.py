@@ -31,7 +31,10 @@ Floats = NDArray[Any]  # float64
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """One window: quantities ``[3S]`` (locations, volumes, mixes), count tests ``[J]``, expected traffic ``[S]``."""
+    """One window: quantities ``[3S]`` (locations, volumes, mixes), count tests ``[J]``, expected traffic ``[S]``.
+
+    ``special`` is what a special day has been given of the residuals of locations, ``[S]``.
+    """
 
     residual: Floats
     variance: Floats
@@ -41,6 +44,7 @@ class Inputs:
     tried: Floats
     expected: Floats
     other: Alternatives
+    special: Floats | float = 0.0
 
 
 class Follower:
@@ -98,7 +102,7 @@ class Follower:
         explained = self._explain(inputs.other, residual, variance)
         events = self._shifts.step(np.tile(clock, 3), residual, variance, inputs.seen)
         location, location_variance = inputs.residual[: self._scopes], variance[: self._scopes]
-        drift = self._drift.advance(location - self.offset - explained, location_variance) + explained
+        drift = self._drift.advance(location - self.offset - explained, location_variance) + explained + inputs.special
         if len(self._profile.count.rate):
             counted = inputs.failed, inputs.mean, inputs.tried
             events += self._rates.step(clock[self._rates.scope], *counted, drift, self._shifts)

@@ -1,0 +1,184 @@
+"""Follows locations, volumes and mixes: alarms of the shift test, recovery, acceptance of what has lasted."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..baseline.baseline import Profile
+from ..baseline.location import undo_clip
+from .events import Event, EventKind
+from .interval import corrected_interval
+from .raised import Raised
+from .settings import DetectionSettings
+from .shift import ShiftState, advance_shift, excursion_effect
+
+__all__ = ["ShiftFollower"]
+
+Floats = NDArray[Any]  # float64
+
+_REFINE_WINDOWS = 60.0
+
+
+class ShiftFollower:
+    """Quantities ``[3S]``: locations, volumes and mixes of all scopes.
+
+    Attributes:
+        state: The shift test.
+        raised: What is reported.
+        offset: Levels accepted since the profile was learnt, log-ratios.
+        common: Long-run variance of what a window's observations share.
+    """
+
+    def __init__(self, profile: Profile, settings: DetectionSettings) -> None:
+        self._profile, self._settings = profile, settings
+        self._scopes = len(profile.fleet.scopes)
+        self._scale = np.array([float(np.median(profile.scale[inside])) for inside in profile.fleet.members])
+        noise = profile.shift.noise
+        self.common = noise.white_variance + noise.fast_variance * (1 + noise.fast_correlation) / (
+            1 - noise.fast_correlation
+        )
+        self.state = ShiftState.new(noise, len(profile.shift.shifts))
+        self.raised = Raised.new(3 * self._scopes)
+        self.offset = np.zeros(3 * self._scopes)
+
+    def forget(self) -> None:
+        """Evidence starts anew; what was reported stays reported."""
+        self.state = ShiftState.new(self._profile.shift.noise, len(self._profile.shift.shifts))
+
+    def begin_anew(self, quantities: Floats) -> None:
+        """Forget reports and evidence; reports nothing."""
+        self.raised.settle(quantities)
+        self._reset(quantities)
+
+    def step(self, now: Floats, residual: Floats, variance: Floats, seen: Floats) -> list[Event]:
+        """Take in a window: recoveries, then alarms.
+
+        Args:
+            now: Start of the window, each quantity's own.
+            residual: Deviations from what is expected now, reported effects included; changed in place.
+            variance: Sampling variances, ``inf`` without data.
+            seen: Observations.
+        """
+        events = self._recoveries(now, residual, variance)
+        test = self._profile.shift
+        advance_shift(self.state, test.noise, test.shifts, test.limit, now, residual, variance, seen)
+        return events + self._alarms(now)
+
+    def nearly_reported(self) -> Floats:
+        """Scopes whose evidence for an upward shift has come half the way to an alarm."""
+        half = len(self._profile.shift.shifts) // 2
+        share = (self.state.evidence / self._profile.shift.threshold)[:half, : self._scopes].max(axis=0)
+        return np.asarray(share > 0.5)
+
+    def parent_raised(self, scope: int) -> bool:
+        """Whether a scope above this one is reported as slower."""
+        parent = int(self._profile.fleet.parent[scope])
+        while parent >= 0:
+            if self.raised.effect[parent] > 0:
+                return True
+            parent = int(self._profile.fleet.parent[parent])
+        return False
+
+    def _recoveries(self, now: Floats, residual: Floats, variance: Floats) -> list[Event]:
+        """Whether raised quantities are back at their old level; adjusts ``residual`` in place where they are."""
+        raised, evidence = self.raised, self._settings.resolve_evidence
+        on = raised.effect != 0
+        if not on.any():
+            return []
+        active = on & np.isfinite(variance)
+        long_run = np.where(active, variance, 1.0) + self.common
+        step = np.where(active, -raised.effect * (residual + 0.5 * raised.effect) / long_run, 0.0)
+        step = np.minimum(step, evidence / (self._settings.spike_windows + 1))
+        raised.recovery = np.where(active, np.maximum(raised.recovery + step, 0.0), raised.recovery)
+        self._refine(active & (raised.recovery <= 0), now, residual, long_run)
+        over = np.flatnonzero(on & (raised.recovery >= evidence))
+        stale = np.flatnonzero(on & (now - raised.detected >= self._settings.rebase_seconds))
+        events = [self._resolved(int(q), now) for q in over if raised.told[q]]
+        residual[over] += raised.effect[over]
+        self.offset[stale] += raised.effect[stale]
+        self.raised.settle(np.union1d(over, stale))
+        self._reset(over)
+        return events
+
+    def _refine(self, active: Floats, now: Floats, residual: Floats, long_run: Floats) -> None:
+        """An effect seen at the alarm is selected to be large: the windows after it correct it."""
+        raised = self.raised
+        young = active & (now - raised.detected <= _REFINE_WINDOWS * self._settings.window_seconds)
+        if not young.any():
+            return
+        raised.weight = np.where(young, raised.weight + 1 / long_run, raised.weight)
+        change = np.where(young, residual / long_run / np.maximum(raised.weight, 1e-300), 0.0)
+        raised.effect += change
+        residual -= change
+
+    def _resolved(self, quantity: int, now: Floats) -> Event:
+        scope = quantity % self._scopes
+        kind = self._kind(quantity, self.raised.effect[quantity])
+        since = float(self.raised.started[quantity])
+        moment = float(now[quantity])
+        return Event(EventKind.RESOLVE, scope, -1, moment, since, since, since, 0.0, 0.0, 0.0, np.nan, 0.0, {}, kind)
+
+    def _reset(self, quantities: Floats) -> None:
+        if len(quantities):
+            fresh = ShiftState.new(self._profile.shift.noise.take(quantities), len(self._profile.shift.shifts))
+            for item in fields(ShiftState):
+                getattr(self.state, item.name)[..., quantities] = getattr(fresh, item.name)
+
+    def _kind(self, quantity: int, effect: float) -> EventKind:
+        if quantity < self._scopes:
+            return EventKind.UP if effect > 0 else EventKind.DOWN
+        return EventKind.VOLUME if quantity < 2 * self._scopes else EventKind.MIX
+
+    def _alarms(self, now: Floats) -> list[Event]:
+        state = self.state
+        over = state.evidence - self._profile.shift.threshold
+        # a disturbance that has just ended is not reported: the last window must still show half of the shift
+        mean = state.score / np.maximum(state.weight, 1e-30)
+        lasting = state.last * np.sign(mean) >= 0.5 * np.abs(mean)
+        candidates = np.flatnonzero(((over >= 0) & lasting).any(axis=0))
+        events: list[Event] = []
+        for quantity in candidates:
+            events += self._raise(int(quantity), now)
+        self._reset(candidates)
+        return events
+
+    def _raise(self, quantity: int, now: Floats) -> list[Event]:
+        """Note a shift, and report it unless it only corrects one that is reported already."""
+        raised, state, test = self.raised, self.state, self._profile.shift
+        best, raw, error = excursion_effect(state, test.noise, quantity)
+        clipped = corrected_interval(raw, error)[0]
+        if quantity < self._scopes:
+            raw = float(undo_clip(raw, self._scale[quantity]))
+        effect, low, high = corrected_interval(raw, error)
+        was, moment = float(raised.effect[quantity]), float(now[quantity])
+        now_effect = was + clipped  # in the units of residuals
+        if was != 0 and (now_effect * was <= 0 or abs(now_effect) < 0.25 * abs(was)):
+            events = [self._resolved(quantity, now)] if raised.told[quantity] else []
+            self.raised.settle(np.array([quantity]))
+            return events
+        raised.effect[quantity] = now_effect
+        raised.weight[quantity], raised.recovery[quantity] = 1 / error**2, 0.0
+        if was != 0:
+            return []
+        scope = quantity % self._scopes
+        started, windows = float(state.start[best, quantity]), float(state.windows[best, quantity])
+        raised.started[quantity], raised.detected[quantity] = started, moment
+        if quantity < self._scopes and self.parent_raised(scope):
+            return []
+        raised.told[quantity] = 1.0
+        information = max((raw / error) ** 2 / 2 / max(windows, 1.0), 1e-6)
+        doubt = min(3.0 / information, windows) * self._settings.window_seconds
+        told = int((state.evidence[:, quantity] - test.threshold[:, quantity]).argmax())
+        evidence = {
+            "statistic": float(state.evidence[told, quantity]),
+            "threshold": float(test.threshold[told, quantity]),
+            "tested_effect": float(test.shifts[told, quantity]),
+            "windows": windows,
+        }
+        ends = (started - doubt, min(started + doubt, moment))
+        figures = (effect, low, high, np.nan, float(state.count[best, quantity]))
+        return [Event(self._kind(quantity, effect), scope, -1, moment, started, *ends, *figures, evidence)]
