@@ -116,6 +116,8 @@ class Schema:
     EVENTS = "events"
     SILENCES = "silences"
     DELIVERIES = "deliveries"
+    NOTIFIER_CALLS = "notifier_calls"
+    ALERTMANAGER_POSTS = "alertmanager_posts"
     DETECTOR_STATE = "detector_state"
     EVALUATION_PROGRESS = "evaluation_progress"
     ACCOUNTS = "accounts"

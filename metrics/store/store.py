@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..observation import ObservationBatch, SeriesKey
 from ..rollup import Origin, Rollup
@@ -17,7 +19,11 @@ from .migrations import MigrationPlan, migrate, plan
 from .named_queries import named_query
 from .read import CUSTOMERS_AND_SIMULATED, CustomersHit, Example, ReadPath
 from .retention import Housekeeping, Retention, RetentionResult
+from .scope import DataScope
 from .write import Part, Position, StoredPosition, WritePath, WriteResult
+
+if TYPE_CHECKING:
+    from .scoped import RestrictedStores
 
 __all__ = ["SourceProgress", "Store", "StoreSettings"]
 
@@ -66,10 +72,12 @@ class Store:
     Not fork-safe: make a store in each process.
     """
 
-    def __init__(self, settings: StoreSettings, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: StoreSettings, *, clock: Callable[[], float] = time.time, database: Database | None = None
+    ) -> None:
         self.settings = settings
         self._clock = clock
-        self._database = Database(settings.database)
+        self._database = Database(settings.database) if database is None else database
         self._catalog = Catalog(self._database, settings.series_per_step_limit)
         self._read = ReadPath(self._database, self._catalog, window_seconds=settings.window_seconds)
         self._write = WritePath(
@@ -80,6 +88,8 @@ class Store:
             clock=clock,
         )
         self._housekeeping = Housekeeping(self._database, grace_seconds=settings.grace_seconds)
+        self._restricted: RestrictedStores | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, dsn: str, *, schema: str = "cxgauge", window_seconds: int = 60) -> Store:
@@ -94,7 +104,27 @@ class Store:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._restricted is not None:
+            self._restricted.close()
         self._database.close()
+
+    # -- what a person may see ------------------------------------------------------------------------
+
+    @property
+    def unrestricted(self) -> Store:
+        """The whole store; for what a person may do beyond reading, once that has been checked."""
+        return self
+
+    def restricted(self, scope: DataScope) -> Store:
+        """The store as a person with this scope may see it: every query of it shows that part only, none can write."""
+        if scope.is_everything:
+            return self
+        with self._lock:
+            if self._restricted is None:
+                from .scoped import RestrictedStores
+
+                self._restricted = RestrictedStores(self)
+            return self._restricted.of(scope)
 
     # -- schema and server ----------------------------------------------------------------------------
 
