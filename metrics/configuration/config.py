@@ -12,6 +12,7 @@ from ..specification.check import Zone, utc
 from ..specification.scalar_types import StrictModel, refuse
 from ..strict_yaml import Document, Location, SpecificationError, read_document, read_text
 from ..validation import raise_together, validate
+from .http import HttpConfig
 from .notifiers import AnyNotifier, LogNotifier
 from .receiver import ReceiverConfig
 from .secret import Secret, SecretError
@@ -22,12 +23,12 @@ from .sections import (
     DatabaseConfig,
     DetectionConfig,
     FlowsConfig,
-    HttpConfig,
     PrometheusConfig,
     RecorderConfig,
     RetentionConfig,
     SpoolConfig,
 )
+from .sign_in import SignInConfig
 
 __all__ = [
     "AlertsConfig",
@@ -43,6 +44,7 @@ __all__ = [
     "RetentionConfig",
     "Secret",
     "SecretError",
+    "SignInConfig",
     "SpecificationError",
     "SpoolConfig",
     "read_config",
@@ -81,6 +83,7 @@ class Config(StrictModel):
     receiver: ReceiverConfig = Field(default=ReceiverConfig(), description="Where spans and beacons come in.")
     retention: RetentionConfig = Field(default=RetentionConfig(), description="How long figures are kept.")
     http: HttpConfig = Field(default=HttpConfig(), description="Pages, API and metrics.")
+    sign_in: SignInConfig = Field(default=SignInConfig(), description="Who may see and do what.")
     prometheus: PrometheusConfig = Field(default=PrometheusConfig(), description="Push of native histograms.")
     detection: DetectionConfig = Field(default=DetectionConfig(), description="How deviations are found.")
     alerts: AlertsConfig = Field(default=AlertsConfig(), description="How alerts live.")
@@ -132,6 +135,7 @@ _SECTIONS = (
     "receiver",
     "retention",
     "http",
+    "sign_in",
     "prometheus",
     "detection",
     "alerts",
@@ -148,6 +152,7 @@ def read_config(path: Path) -> tuple[Config | None, Document]:
 def _broken_rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
     yield from _database_rules(data.get("database"))
     yield from _retention_rules(data.get("retention"))
+    yield from _sign_in_rules(data.get("sign_in"), data.get("http"))
     notifiers = data.get("notifiers")
     names: dict[str, int] = {}
     for index, notifier in enumerate(notifiers if isinstance(notifiers, list) else ()):
@@ -178,3 +183,11 @@ def _retention_rules(retention: Any) -> Iterator[tuple[Location, str]]:
     if isinstance(windows, int) and isinstance(hours, int) and hours < windows:
         key = "hour_rollups_days" if "hour_rollups_days" in retention else "window_rollups_days"
         yield ("retention", key), f"makes hours ({hours}) be kept shorter than windows ({windows}); swap them"
+
+
+def _sign_in_rules(sign_in: Any, http: Any) -> Iterator[tuple[Location, str]]:
+    if isinstance(sign_in, dict) and sign_in.get("openid") and not (isinstance(http, dict) and http.get("public_url")):
+        rule = (
+            "needs http.public_url, to which the provider sends people back; set it, e.g. https://cxgauge.bank.example"
+        )
+        yield ("sign_in", "openid"), rule

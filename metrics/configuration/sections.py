@@ -28,7 +28,6 @@ __all__ = [
     "DatabaseConfig",
     "DetectionConfig",
     "FlowsConfig",
-    "HttpConfig",
     "PrometheusConfig",
     "RecorderConfig",
     "RetentionConfig",
@@ -40,12 +39,6 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1_000_000:
         raise refuse("is not a number above 0; write e.g. 1.0")
     return float(value)
-
-
-def _port(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
-        raise refuse("is not a port; write a number from 1 to 65535, or 0 for a free one")
-    return value
 
 
 def _date(value: object) -> dt.date:
@@ -73,7 +66,6 @@ PositiveNumber = Annotated[
     BeforeValidator(_number),
     WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000}),
 ]
-Port = Annotated[int, BeforeValidator(_port), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535})]
 Date = Annotated[
     dt.date, BeforeValidator(_date), WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"})
 ]
@@ -162,13 +154,6 @@ class RetentionConfig(StrictModel):
     hour_rollups_days: PositiveInt = Field(
         default=1_100, description="Rollups of an hour: three years for year on year."
     )
-
-
-class HttpConfig(StrictModel):
-    """The pages, the API and `/metrics`."""
-
-    host: Text = Field(default="127.0.0.1", description="Address to listen on.")
-    port: Port = Field(default=9464, description="Port; 0 takes a free one.")
 
 
 class PrometheusConfig(SecretsModel):
