@@ -553,10 +553,13 @@ CREATE FUNCTION quantiles(
     dimension_filter jsonb DEFAULT '{}'
 ) RETURNS TABLE (q float8, seconds float8) LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
+    -- Arrays taken apart in the list of columns take half as long as in FROM.
     WITH cells AS (
         SELECT entry.bucket, sum(entry.amount)::float8 AS amount
-        FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r,
-            unnest(r.buckets, r.bucket_counts) AS entry (bucket, amount)
+        FROM (
+            SELECT unnest(r.buckets) AS bucket, unnest(r.bucket_counts) AS amount
+            FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r
+        ) AS entry
         GROUP BY entry.bucket
     ), running AS (
         SELECT
@@ -682,10 +685,12 @@ CREATE FUNCTION quantile_timeseries(
 ) RETURNS TABLE ("time" timestamptz, q float8, seconds float8) LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     WITH cells AS (
-        SELECT r."time", entry.bucket, sum(entry.amount)::float8 AS amount
-        FROM timeseries_rows(flow_name, step_name, from_time, to_time, bucket, dimension_filter) AS r,
-            unnest(r.buckets, r.bucket_counts) AS entry (bucket, amount)
-        GROUP BY r."time", entry.bucket
+        SELECT entry."time", entry.bucket, sum(entry.amount)::float8 AS amount
+        FROM (
+            SELECT r."time", unnest(r.buckets) AS bucket, unnest(r.bucket_counts) AS amount
+            FROM timeseries_rows(flow_name, step_name, from_time, to_time, bucket, dimension_filter) AS r
+        ) AS entry
+        GROUP BY entry."time", entry.bucket
     ), running AS (
         SELECT
             cells."time", cells.bucket, cells.amount,
@@ -731,8 +736,10 @@ CREATE FUNCTION distribution(
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT entry.bucket::int, power(1.02::float8, entry.bucket - 1), power(1.02::float8, entry.bucket), sum(entry.amount)::int8
-    FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r,
-        unnest(r.buckets, r.bucket_counts) AS entry (bucket, amount)
+    FROM (
+        SELECT unnest(r.buckets) AS bucket, unnest(r.bucket_counts) AS amount
+        FROM rollup_rows(flow_name, step_name, from_time, to_time, dimension_filter) AS r
+    ) AS entry
     GROUP BY entry.bucket
     ORDER BY entry.bucket;
 END;
@@ -755,9 +762,11 @@ BEGIN ATOMIC
     ), sketches AS (
         SELECT cell.value, ROW(array_agg(cell.bucket ORDER BY cell.bucket), array_agg(cell.amount ORDER BY cell.bucket))::sketch AS merged
         FROM (
-            SELECT rows.value, entry.bucket, sum(entry.amount)::int8 AS amount
-            FROM rows, unnest(rows.buckets, rows.bucket_counts) AS entry (bucket, amount)
-            GROUP BY rows.value, entry.bucket
+            SELECT entry.value, entry.bucket, sum(entry.amount)::int8 AS amount
+            FROM (
+                SELECT rows.value, unnest(rows.buckets) AS bucket, unnest(rows.bucket_counts) AS amount FROM rows
+            ) AS entry
+            GROUP BY entry.value, entry.bucket
         ) AS cell
         GROUP BY cell.value
     )
