@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import random
+import subprocess
 import threading
 import time
 import urllib.error
@@ -44,7 +45,6 @@ from cxgauge.metrics.verdict import Verdict
 
 NOW = 1_767_225_600.0
 LABELS = '{flow="bill_inquiry",step="bill_total",job="cxgauge",instance="ruler-1"}'
-FLAGS = ("--enable-feature=otlp-write-receiver,native-histograms",)
 
 
 def settings(url: str, **more: str) -> PrometheusConfig:
@@ -156,11 +156,11 @@ def ask(server: Any, query: str, at: float) -> list[dict[str, Any]]:
 
 @pytest.mark.prometheus
 def test_a_real_prometheus_answers_our_p95(
-    exposition: Exposition, make_push: Push, prometheus: Callable[..., Any]
+    exposition: Exposition, make_push: Push, prometheus: Callable[..., Any], services: dict[str, dict[str, str]]
 ) -> None:
     """By its OTLP endpoint; where it was built without one, as Debian's is, through what it scrapes."""
     with Translator() as translator:
-        server = prometheus(translator.config, flags=FLAGS)
+        server = prometheus(translator.config, flags=flags_of(services["prometheus"]["binary"]))
         path = "/api/v1/otlp/v1/metrics"
         has_endpoint = post(server.url + path) != 404
         # A scrape is of now; what is pushed may be of a while ago, so that nothing needs to wait.
@@ -185,6 +185,14 @@ def test_a_real_prometheus_answers_our_p95(
             since = f"histogram_quantile({q}, increase(cxgauge_step_duration_seconds{LABELS}[1m]))"
             agree(ask(server, whole, now[0]), np.concatenate([before, after]), q)
             agree(ask(server, since, now[0]), after, q)
+
+
+def flags_of(binary: str) -> list[str]:
+    """What switches the endpoint on: a feature before version 3, a flag from then on."""
+    known = subprocess.run([binary, "--help"], capture_output=True, text=True, check=False)
+    flags = ["--enable-feature=otlp-write-receiver,native-histograms"]
+    newer = "web.enable-otlp-receiver" in known.stdout + known.stderr
+    return [*flags, "--web.enable-otlp-receiver"] if newer else flags
 
 
 def agree(result: list[dict[str, Any]], durations: np.ndarray[Any, Any], q: float) -> None:
