@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..metrics.specification.flow import FlowSpec
-from ..metrics.store.alerts import audit, lock_alerts, read_alert
+from ..metrics.store.alerts import lock_alerts, read_alert
+from ..metrics.store.audit import COMMAND_LINE, audit
 from ..metrics.store.store import Store
 from .alert import Alert, Silence, Transition, alert_from_json
 from .announcer import Announcer, enqueue, severity_by_flow
@@ -33,6 +34,7 @@ class Actions:
         settings: How alerts live.
         announcer: Tells of an alert that ends.
         clock: Seconds since 1970 UTC.
+        address: From where, for the audit.
     """
 
     store: Store
@@ -40,6 +42,7 @@ class Actions:
     settings: LifecycleSettings
     announcer: Announcer
     clock: Callable[[], float] = time.time
+    address: str = COMMAND_LINE
 
     def acknowledge(self, id_: str, by: str, note: str = "") -> Alert:
         """Somebody looks at it: reminders stop. ``id_`` may be the beginning of an id.
@@ -90,7 +93,8 @@ class Actions:
         with self.store.connection() as connection, connection.transaction():
             lock_alerts(connection)
             store_silence(connection, silence)
-            audit(connection, by, "silence", silence.id, {"seconds": seconds, "flow": flow, "comment": comment})
+            details = {"seconds": seconds, "flow": flow, "comment": comment}
+            audit(connection, by, "silence", silence.id, details, self.address)
         return silence
 
     def _act(
@@ -113,5 +117,5 @@ class Actions:
             outgoing = self.announcer.compose(transitions, lifecycle, now)
             save_lifecycle(connection, before, lifecycle, transitions)
             enqueue(connection, outgoing, now)
-            audit(connection, by, action, id_, {"note": transitions[0].note})
+            audit(connection, by, action, id_, {"note": transitions[0].note}, self.address)
         return lifecycle.alerts[id_]

@@ -29,7 +29,6 @@ __all__ = [
     "add_bands",
     "add_baseline",
     "alertmanager_posts",
-    "audit",
     "claim_messages",
     "completions",
     "detector_state",
@@ -327,12 +326,6 @@ def untaught_spans(connection: Connection, start: float) -> list[tuple[float, fl
     return [
         (row[0], row[1], row[2]) for row in connection.execute(named_query("alerts.untaught_spans"), {"start": start})
     ]
-
-
-def audit(connection: Connection, actor: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
-    """Note what a person did."""
-    values = {"actor": actor, "action": action, "subject": subject, "details": Jsonb(dict(details))}
-    connection.execute(named_query("alerts.audit"), values)
 
 
 # -- messages ---------------------------------------------------------------------------------------------

@@ -126,9 +126,6 @@ SELECT extract(epoch FROM starts_at)::float8, extract(epoch FROM ends_at)::float
 FROM silences WHERE (document ->> 'maintenance')::bool AND ends_at >= to_timestamp(%(start)s)
 ORDER BY 1, 2
 
--- name: audit
-INSERT INTO audit (actor, action, subject, details) VALUES (%(actor)s, %(action)s, %(subject)s, %(details)s)
-
 -- name: enqueue
 INSERT INTO deliveries (alert_id, sequence, notifier, state, next_attempt_at, message, created_at)
 VALUES (
