@@ -19,6 +19,14 @@ rules = typer.Typer(
 )
 
 _Flows = Annotated[Path, typer.Option("--flows", metavar="PATH", help="Flow file, or folder of flow files.")]
+_Start = Annotated[
+    str | None,
+    typer.Option(
+        "--tests-start",
+        metavar="TIME",
+        help="When test cases begin, 2026-01-05T00:00:00Z (needs promtool 3.9).",
+    ),
+]
 _Tests = Annotated[bool, typer.Option("--tests/--no-tests", help="With test cases for `promtool test rules`.")]
 
 
@@ -29,6 +37,7 @@ def prometheus(
     ] = None,
     flows: _Flows = Path("flows"),
     tests: _Tests = True,
+    tests_start: _Start = None,
 ) -> None:
     r"""Write recording rules, alerts and their tests: one file a flow, one for the ruler itself.
 
@@ -41,7 +50,7 @@ def prometheus(
     """
     from ..alerts.prometheus.rule_files import rule_files, write_rule_files
 
-    files = rule_files(_load(flows), tests=tests and output is not None)
+    files = rule_files(_load(flows), tests=tests and output is not None, tests_start=_start(tests_start))
     if output is None:
         typer.echo("---\n".join(f"# {name}\n{text}" for name, text in files.items()), nl=False)
         return
@@ -64,6 +73,7 @@ def check(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the rule files.")],
     flows: _Flows = Path("flows"),
     tests: _Tests = True,
+    tests_start: _Start = None,
 ) -> None:
     r"""Tell where rule files and specification differ; exits with 1 if they do.
 
@@ -72,7 +82,7 @@ def check(
     """
     from ..alerts.prometheus.rule_files import compare_rule_files, rule_files
 
-    files = rule_files(_load(flows), tests=tests)
+    files = rule_files(_load(flows), tests=tests, tests_start=_start(tests_start))
     differences = compare_rule_files(files, directory)
     for difference in differences:
         typer.echo(str(difference))
@@ -80,6 +90,21 @@ def check(
         typer.echo(f"{len(differences)} differ; write them with: cxgauge rules prometheus -o {directory}", err=True)
         raise typer.Exit(1)
     typer.echo(f"{len(files)} files are what the specification says.")
+
+
+def _start(text: str | None) -> int | None:
+    from datetime import datetime
+
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        typer.echo(f"--tests-start {text!r} is not a time with its zone; write it like 2026-01-05T00:00:00Z", err=True)
+        raise typer.Exit(1)
+    return int(found.timestamp())
 
 
 def _load(path: Path) -> dict[str, FlowSpec]:

@@ -45,19 +45,22 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
-def rule_files(flows: Mapping[str, FlowSpec], *, tests: bool = True) -> dict[str, str]:
-    """Name and text of every file: ``<flow>.rules.yml``, ``ruler.rules.yml``, and tests in ``tests/``."""
+def rule_files(flows: Mapping[str, FlowSpec], *, tests: bool = True, tests_start: int | None = None) -> dict[str, str]:
+    """Name and text of every file: ``<flow>.rules.yml``, ``ruler.rules.yml``, and tests in ``tests/``.
+
+    With ``tests_start`` (seconds since 1970 UTC) the test cases begin then, which promtool takes from 3.9 on.
+    """
     documents: dict[str, Any] = {}
     for flow in flows.values():
         name = f"{flow.name}.rules.yml"
         documents[name] = flow_rules(flow)
         if tests:
-            documents[f"tests/{flow.name}.test.yml"] = flow_tests(flow, f"../{name}")
-            documents[f"tests/{flow.name}.no_data.test.yml"] = no_data_tests(flow, f"../{name}")
+            documents[f"tests/{flow.name}.test.yml"] = flow_tests(flow, f"../{name}", tests_start)
+            documents[f"tests/{flow.name}.no_data.test.yml"] = no_data_tests(flow, f"../{name}", tests_start)
     # A flow cannot be called so: its name would need a dot.
     documents["cxgauge.ruler.rules.yml"] = ruler_rules()
     if tests:
-        documents["tests/cxgauge.ruler.test.yml"] = ruler_tests("../cxgauge.ruler.rules.yml")
+        documents["tests/cxgauge.ruler.test.yml"] = ruler_tests("../cxgauge.ruler.rules.yml", tests_start)
     return {name: _dump(document) for name, document in documents.items()}
 
 

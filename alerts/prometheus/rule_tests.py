@@ -3,11 +3,15 @@
 Every budget alert is tried at shares of bad answers around its thresholds; which alerts must fire then follows from the
 table of burn rates, the expressions are Prometheus' business. See
 https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/.
+
+Cases begin at 1970-01-01 unless told otherwise: ``start_timestamp`` belongs to a case, and promtool knows it from
+3.9.0 on (https://github.com/prometheus/prometheus/pull/17636); older ones refuse the file that has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ...metrics.names import Label, Metric
@@ -27,32 +31,33 @@ _HOUR = 60
 _WEEK_HOURS = 7 * 24
 
 
-def flow_tests(flow: FlowSpec, rule_file: str) -> TestFile:
-    """Cases for the budget and deviation alerts of ``flow``."""
+def flow_tests(flow: FlowSpec, rule_file: str, start: int | None = None) -> TestFile:
+    """Cases for the budget and deviation alerts of ``flow``; ``start`` is when they begin (promtool 3.9)."""
     cases = [case for step in flow.steps for case in _budget_cases(flow, step)]
-    return _file(rule_file, "10m", [*cases, *_deviation_cases(flow)], flow)
+    return _file(rule_file, "10m", [*cases, *_deviation_cases(flow)], flow, start)
 
 
-def no_data_tests(flow: FlowSpec, rule_file: str) -> TestFile:
+def no_data_tests(flow: FlowSpec, rule_file: str, start: int | None = None) -> TestFile:
     """Cases for the alert on silence, which compares with a week ago and so needs a week of samples."""
     step = flow.steps[0].name
     labels = {Label.FLOW: flow.name, Label.STEP: step}
-    stops = 60 * 60 * (_WEEK_HOURS - 1)
+    begins = start or 0
+    stops = begins + 60 * 60 * (_WEEK_HOURS - 1)
     steps = 12 * (_WEEK_HOURS + 3)
     total = _series(Metric.OBSERVATIONS_TOTAL, {**labels, Label.VERDICT: Verdict.GOOD.label})
     last = _series(Metric.LAST_OBSERVATION_SECONDS, labels)
     cases = [
         ("silent where a week ago there was traffic", {total: f"0+500x{steps}", last: f"{stops}+0x{steps}"}, True),
-        ("still arriving", {total: f"0+500x{steps}", last: f"0+300x{steps}"}, False),
+        ("still arriving", {total: f"0+500x{steps}", last: f"{begins}+300x{steps}"}, False),
         ("silent as a week ago", {total: f"0+0x{steps}", last: f"{stops}+0x{steps}"}, False),
     ]
     at = f"{_WEEK_HOURS + 2}h"
     expected: Firing = {("CxgaugeNoData", "critical", step)}
     tests = [_case(name, series, at, expected if fires else set(), "5m") for name, series, fires in cases]
-    return _file(rule_file, "1h", tests, flow)
+    return _file(rule_file, "1h", tests, flow, start)
 
 
-def ruler_tests(rule_file: str) -> TestFile:
+def ruler_tests(rule_file: str, start: int | None = None) -> TestFile:
     """Cases for the alerts on the ruler's own health: all well, and each thing wrong by itself."""
     reason = {Label.REASON: "buffer_full", "instance": "a"}
     source = {Label.FLOW: "", Label.STEP: "source", Label.SEVERITY: "critical", Label.STATE: "firing"}
@@ -81,7 +86,7 @@ def ruler_tests(rule_file: str) -> TestFile:
     tests = [_case("all well", well, "25m", set())]
     for alert, severity, step, series, values in wrong:
         tests.append(_case(alert, {**well, series: values}, "25m", {(alert, severity, step)}))
-    return _file(rule_file, "1m", tests)
+    return _file(rule_file, "1m", tests, start=start)
 
 
 def _budget_cases(flow: FlowSpec, step: StepSpec) -> Iterator[dict[str, Any]]:
@@ -192,15 +197,20 @@ def _case(name: str, series: Mapping[str, str], at: str, firing: Firing | None, 
 
 
 def _file(
-    rule_file: str, evaluation_interval: str, tests: Iterable[dict[str, Any]], flow: FlowSpec | None = None
+    rule_file: str,
+    evaluation_interval: str,
+    tests: Iterable[dict[str, Any]],
+    flow: FlowSpec | None = None,
+    start: int | None = None,
 ) -> TestFile:
     # Alerts read what is recorded: with evaluations further apart than the look-back of five minutes, the order counts.
     order = [] if flow is None else [group["name"] for group in flow_rules(flow)["groups"]]
+    began = {} if start is None else {"start_timestamp": f"{datetime.fromtimestamp(start, UTC):%Y-%m-%dT%H:%M:%SZ}"}
     return {
         "rule_files": [rule_file],
         "evaluation_interval": evaluation_interval,
         **({"group_eval_order": order} if order else {}),
-        "tests": list(tests),
+        "tests": [{"name": test["name"], **began, **test} for test in tests],
     }
 
 

@@ -55,6 +55,27 @@ def test_files_are_written_once_and_then_found_right(flows: Path, tmp_path: Path
     assert sorted(str(file.relative_to(rules)) for file in rules.rglob("*.yml")) == sorted(FILES)
 
 
+def test_tests_begin_when_they_are_told_to(flows: Path, tmp_path: Path) -> None:
+    rules, start = tmp_path / "rules", ("--tests-start", "2026-01-05T08:00:00+08:00")
+    assert run("prometheus", "--flows", flows, "-o", rules, *start).exit_code == 0
+    for name in FILES:
+        document = yaml.safe_load((rules / name).read_text(encoding="utf-8"))
+        assert "start_timestamp" not in document
+        for case in document.get("tests", []):
+            assert case["start_timestamp"] == "2026-01-05T00:00:00Z"
+    assert run("check", rules, "--flows", flows, *start).exit_code == 0
+    assert run("check", rules, "--flows", flows).exit_code == 1
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-01-05", "2026-01-05T00:00:00"])
+def test_a_start_that_is_no_time_is_refused(flows: Path, tmp_path: Path, text: str) -> None:
+    result = run("prometheus", "--flows", flows, "-o", tmp_path, "--tests-start", text)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"--tests-start {text!r} is not a time with its zone; write it like 2026-01-05T00:00:00Z\n"
+    )
+
+
 def test_what_is_printed_are_the_rule_files_as_documents(flows: Path) -> None:
     result = run("prometheus", "--flows", flows)
     groups = [group["name"] for document in yaml.safe_load_all(result.stdout) for group in document["groups"]]
