@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from ..metrics.configuration.config import Config
     from ..metrics.store.store import Store
 
-__all__ = ["DEFAULT_CONFIG", "fail", "load_config", "open_store"]
+__all__ = ["DEFAULT_CONFIG", "ConfigOption", "fail", "load_config", "open_store"]
 
 DEFAULT_CONFIG = Path("cxgauge.yml")
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Configuration file; ./cxgauge.yml if it is there.")
+]
 
 
 def fail(message: str) -> typer.Exit:
@@ -49,25 +52,15 @@ def open_store(config: Config) -> Iterator[Store]:
     """
     import psycopg
 
-    from ..metrics.store.connection import DatabaseSettings
-    from ..metrics.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, default_directory
+    from ..metrics.store.embedded import EmbeddedPostgresError
     from ..metrics.store.migrations import MigrationError
-    from ..metrics.store.retention import Retention
-    from ..metrics.store.store import Store, StoreSettings
+    from ..metrics.store.store import Store
+    from ._database import reach_database, store_settings
 
     with ExitStack() as stack:
         try:
-            dsn = config.database.conninfo()
-            if dsn is None:
-                server = EmbeddedPostgres(config.database.embedded_directory or default_directory())
-                dsn = stack.enter_context(server).start()
-            retention = Retention(
-                config.retention.observations_days,
-                config.retention.window_rollups_days,
-                config.retention.hour_rollups_days,
-            )
-            settings = StoreSettings(DatabaseSettings(dsn), config.window_seconds, retention)
-            store = stack.enter_context(Store(settings))
+            database = stack.enter_context(reach_database(config))
+            store = stack.enter_context(Store(store_settings(config, database)))
             store.migrate()
         except (EmbeddedPostgresError, psycopg.OperationalError) as error:
             raise fail(f"the database cannot be reached: {error}") from None

@@ -37,18 +37,18 @@ from ..metrics.configuration.config import Config
 from ..metrics.observation import ObservationBatch
 from ..metrics.specification.flow import FlowSpec, load_flows
 from ..metrics.store.alerts import read_current_alerts
-from ..metrics.store.connection import DatabaseSettings
-from ..metrics.store.embedded import EmbeddedPostgres, default_directory
 from ..metrics.store.events import put_events
-from ..metrics.store.retention import Retention
-from ..metrics.store.store import Store, StoreSettings
+from ..metrics.store.store import Store
 from ..metrics.strict_yaml import SpecificationError
+from ._database import may_come_up, reach_database, store_settings
 
 __all__ = ["Installation", "Service", "changed_parts", "load_installation"]
 
 _log = structlog.get_logger("cxgauge.service")
 _COMPACT_SECONDS: Final = 20.0
 _EXPIRE_SECONDS: Final = 3600.0
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 15.0
 _TITLE_LENGTH: Final = 256
 _DETAIL_LENGTH: Final = 1024
 
@@ -110,35 +110,44 @@ class Service:
 
     # -- life -----------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, given_up: threading.Event | None = None) -> bool:
         """Start everything; returns when requests are answered and observations are taken.
+
+        What is sent is accepted first of all: a database that is away is waited for, and meanwhile the spool fills.
+
+        Args:
+            given_up: Ends that wait when set.
+
+        Returns:
+            Whether everything runs; False only when the wait was given up.
 
         Raises:
             EmbeddedPostgresError: the embedded server cannot be started.
-            psycopg.Error: the database cannot be reached, or its schema not be brought up to date.
+            psycopg.Error: the database refuses us, or its schema cannot be brought up to date.
             OSError: an address cannot be listened on.
             SpoolError: the spool cannot be opened.
         """
         try:
-            self._start()
+            return self._start(given_up or threading.Event())
         except BaseException:
             self.stop()
             raise
 
-    def _start(self) -> None:
+    def _start(self, given_up: threading.Event) -> bool:
         config, flows = self.installation.config, self.installation.flows
-        self.store = self._stack.enter_context(Store(self._store_settings(), clock=self.clock))
-        _, remarks = self.store.migrate()
-        for remark in remarks:
-            _log.info("schema", remark=remark)
+        self.receiver = ReceiverServer(config, flows, self.clock)
+        self.receiver.start()
+        self._stack.callback(self.receiver.stop)
+        database = self._stack.enter_context(reach_database(config))
+        self.store = self._stack.enter_context(Store(store_settings(config, database), clock=self.clock))
+        if not self._bring_up_to_date(given_up):
+            return False
         pushed = config.prometheus.otlp_url is not None
         self.exposition = Exposition(flows, health=self._health, clock=self.clock, exponential=pushed)
         self.push = HistogramPush(config.prometheus, self.exposition.durations, self.clock) if pushed else None
         self.reader = SpoolReader(config.spool.directory)
         self.writer = Writer(self.store, self.reader, on_committed=self._count, clock=self.clock)
         self.writer.measure_lag()  # what waits from before the start must be judged with its own windows
-        self.receiver = ReceiverServer(config, flows, self.clock)
-        self.receiver.start()
         self._stack.callback(self._drain)
         self._run("writer", self.writer.run, self._stop_collecting)
         self._run("housekeeping", self._keep_house, self._stop_collecting)
@@ -149,6 +158,25 @@ class Service:
         self.http = HttpServer(application(self._http_parts()), config.http.host, config.http.port)
         self.http.start()
         self._stack.callback(self.http.stop)
+        return True
+
+    def _bring_up_to_date(self, given_up: threading.Event) -> bool:
+        """Migrate, as soon as the database is there; False when that was given up."""
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while not given_up.is_set():
+            try:
+                _, remarks = self.store.migrate()
+            except psycopg.OperationalError as error:
+                if not may_come_up(error):
+                    raise
+                _log.warning("waiting for the database; what is sent is kept in the spool", error=str(error).strip())
+                given_up.wait(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+            else:
+                for remark in remarks:
+                    _log.info("schema", remark=remark)
+                return True
+        return False
 
     def stop(self) -> None:
         """Take nothing more, write what was taken, judge what has closed, tell whom it concerns, and end."""
@@ -216,16 +244,6 @@ class Service:
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _store_settings(self) -> StoreSettings:
-        config = self.installation.config
-        dsn = config.database.conninfo()
-        if dsn is None:
-            server = EmbeddedPostgres(config.database.embedded_directory or default_directory())
-            dsn = self._stack.enter_context(server).start()
-        keep = config.retention
-        retention = Retention(keep.observations_days, keep.window_rollups_days, keep.hour_rollups_days)
-        return StoreSettings(DatabaseSettings(dsn), config.window_seconds, retention)
-
     def _run(self, name: str, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, name=f"cxgauge-{name}", daemon=True)
         self._threads[name] = thread
@@ -239,6 +257,7 @@ class Service:
             metrics=self.exposition.render,
             not_ready=self.waiting_for,
             unhealthy=lambda: [f"{name} has ended" for name in self.lifeless()],
+            health=self._health,
             clock=self.clock,
         )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ._installation import fail, load_config, open_store
+from ._installation import ConfigOption, fail, load_config, open_store
 
 if TYPE_CHECKING:
     from ..alerts.alert import Alert
@@ -23,9 +23,6 @@ __all__ = ["alerts"]
 
 alerts = typer.Typer(help="See alerts, and say what is done about them.", no_args_is_help=True)
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Configuration file; ./cxgauge.yml if it is there.")
-]
 FormatOption = Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who does it; your user name by default.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the alert, or how it begins.")]

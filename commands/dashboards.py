@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._installation import fail, load_config, open_store
+from ._installation import ConfigOption, fail, load_config, open_store
 
 if TYPE_CHECKING:
     from ..dashboards.grafana.publisher import Note
@@ -23,7 +23,6 @@ dashboards = typer.Typer(
 
 _NEEDS = "this needs the extra grafana; install it: pip install 'cxgauge[grafana]'"
 
-_Config = Annotated[Path | None, typer.Option("--config", help="Configuration file; says where the flows are.")]
 _Flows = Annotated[
     Path | None, typer.Option("--flows", metavar="PATH", help="Flow file or folder, if not the configured.")
 ]
@@ -44,7 +43,7 @@ def push(
     token: Annotated[
         str, typer.Option("--token", metavar="REFERENCE", help="env:NAME or file:PATH of a service account's token.")
     ],
-    config: _Config = None,
+    config: ConfigOption = None,
     flows: _Flows = None,
     language: _Language = None,
     database: _Database = None,
@@ -96,7 +95,7 @@ def push(
 @dashboards.command()
 def export(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
-    config: _Config = None,
+    config: ConfigOption = None,
     flows: _Flows = None,
     language: _Language = None,
     database: _Database = None,
@@ -132,7 +131,7 @@ def export(
 @dashboards.command()
 def check(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an earlier export.")],
-    config: _Config = None,
+    config: ConfigOption = None,
     flows: _Flows = None,
     language: _Language = None,
 ) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from ..metrics.store.connection import DatabaseSettings
     from ..metrics.store.health import Finding
     from ..metrics.store.store import Store
+
+from ._installation import ConfigOption
 
 __all__ = ["DoctorFormat", "doctor"]
 
@@ -35,7 +36,7 @@ class DoctorFormat(StrEnum):
 
 
 def doctor(
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
+    config: ConfigOption = None,
     output: Annotated[DoctorFormat, typer.Option("--format", help="How to print findings.")] = DoctorFormat.TEXT,
 ) -> None:
     r"""Examine database, spool, clocks, disks and the running ruler; say what is wrong and what to do about it.

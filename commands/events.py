@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._installation import fail, load_config, open_store
+from ._installation import ConfigOption, fail, load_config, open_store
 
 if TYPE_CHECKING:
     from ..metrics.change_event import ChangeEvent
@@ -22,10 +21,6 @@ events = typer.Typer(
     help="Deployments, configuration changes, campaigns, incidents, maintenance: listed beside alerts near them.",
     no_args_is_help=True,
 )
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Configuration file; ./cxgauge.yml if it is there.")
-]
 
 
 @events.command()

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ._installation import ConfigOption
+
 __all__ = ["ImportFormat", "import_"]
 
 
@@ -52,7 +54,7 @@ def import_(
         str | None,
         typer.Option(metavar="NAME", help="Import the same content once more under NAME; it counts twice."),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration; cxgauge.yml by default.")] = None,
+    config: ConfigOption = None,
     output: Annotated[str, typer.Option("--output", help="How to print the counts: text or json.")] = "text",
 ) -> None:
     r"""Import past observations from NDJSON, CSV, Parquet or log lines.

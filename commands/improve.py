@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ._installation import fail, load_config, open_store
+from ._installation import ConfigOption, fail, load_config, open_store
 
 __all__ = ["improve"]
 
 improve = typer.Typer(
     help="Write down what is done about a finding; reports say whether it helped.", no_args_is_help=True
 )
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Configuration; cxgauge.yml by default.")]
 
 
 @improve.command()

@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from ..collectors.receiver.match_explanation import Explanation
 
+from ._installation import ConfigOption
+
 __all__ = ["MatchFormat", "match"]
 
 _MISSES_SHOWN = 3
@@ -26,7 +28,7 @@ class MatchFormat(StrEnum):
 def match(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Spans: an OTLP export request, protobuf or JSON.")],
     explain: Annotated[bool, typer.Option("--explain", help="Say which conditions the other spans miss.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
+    config: ConfigOption = None,
     output: Annotated[MatchFormat, typer.Option("--format", help="How to print.")] = MatchFormat.TEXT,
 ) -> None:
     r"""Show which steps the spans in a file become, by the flows' `match` rules and explicit attributes.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ._installation import ConfigOption
 
 __all__ = ["migrate"]
 
 
 def migrate(
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be done; change nothing.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     r"""Bring the database's schema up to date, one migration after the other, each in a transaction.
 

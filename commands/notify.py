@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ._installation import fail, load_config, open_store
+from ._installation import ConfigOption, fail, load_config, open_store
 
 __all__ = ["notify"]
 
 notify = typer.Typer(help="Try notifiers, and see what waits to be sent.", no_args_is_help=True)
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Configuration file; ./cxgauge.yml if it is there.")
-]
 
 
 @notify.command("test")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..collectors.reconcile import Reconciliation
     from ..metrics.configuration.secret import Secret
 
+from ._installation import ConfigOption
+
 __all__ = ["ReconcileFormat", "reconcile"]
 
 
@@ -34,7 +36,7 @@ def reconcile(
     file: Annotated[Path | None, typer.Option(help="File of the reference: .csv, or JSON lines.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="How many shown values to draw; all by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draw repeatable.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
+    config: ConfigOption = None,
     output: Annotated[ReconcileFormat, typer.Option("--format", help="How to print.")] = ReconcileFormat.TEXT,
 ) -> None:
     r"""Compare shown values with the system of record, by keyed tokens; no value is kept or printed.

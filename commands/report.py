@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ._installation import ConfigOption
+
 __all__ = ["ReportFormat", "report"]
 
 
@@ -39,7 +41,7 @@ def report(
     output: Annotated[ReportFormat | None, typer.Option("--format", help="By default as FILE ends, else md.")] = None,
     language: Annotated[ReportLanguage | None, typer.Option(help="en or zh; by default the configuration's.")] = None,
     file: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration; cxgauge.yml by default.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     r"""Write the report of a flow: how fast and how right its answers were, and what changed.
 

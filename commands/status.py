@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from ..dashboards.status import Status
     from ..dashboards.wording import Wording
+
+from ._installation import ConfigOption
 
 __all__ = ["StatusFormat", "status"]
 
@@ -33,7 +34,7 @@ def status(
     since: Annotated[str, typer.Option("--from", help="From when on, such as 24h, 7d or today.")] = "24h",
     output: Annotated[StatusFormat, typer.Option("--format", help="text or json.")] = StatusFormat.TEXT,
     language: Annotated[StatusLanguage | None, typer.Option(help="en or zh; by default the configuration's.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration; cxgauge.yml by default.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     r"""Print the state of every flow and the open alerts; exits with 3 when there is an open alert.
 

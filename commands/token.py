@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,13 +11,13 @@ import typer
 if TYPE_CHECKING:
     from ..metrics.configuration.config import Config
 
+from ._installation import ConfigOption
+
 __all__ = ["add", "list_tokens", "revoke", "token"]
 
 token = typer.Typer(
     name="token", no_args_is_help=True, help="Tokens of senders: make, list and revoke them. Every change is audited."
 )
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.")]
 
 
 @token.command("add")
@@ -119,17 +118,15 @@ def _tokens(config: Config) -> Any:
 def _audited(config: Config) -> Iterator[Callable[[str, str, dict[str, Any]], None]]:
     """A function that writes to the audit; the store is reached first, so that no act goes unaudited for lack of it."""
     import getpass
-    import json
 
+    from ..metrics.store.audit import COMMAND_LINE
+    from ..metrics.store.audit import audit as note
     from ._installation import open_store
 
     with open_store(config) as store:
 
         def write(action: str, subject: str, details: dict[str, Any]) -> None:
             with store.connection() as connection:
-                connection.execute(
-                    "INSERT INTO audit (actor, action, subject, details) VALUES (%s, %s, %s, %s)",
-                    (getpass.getuser(), action, subject, json.dumps(details, ensure_ascii=False)),
-                )
+                note(connection, getpass.getuser(), action, subject, details, COMMAND_LINE)
 
         yield write

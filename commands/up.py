@@ -20,10 +20,10 @@ def up(
 ) -> None:
     """Collect, evaluate, notify and serve pages until SIGTERM or Ctrl-C.
 
-    Reads the spool and receives OpenTelemetry, writes to the database (the embedded one unless the configuration names
-    another), judges every window, sends alerts, and serves pages, /metrics, /-/healthy and /-/ready.
-    SIGHUP reads configuration and flows again and keeps the last good ones if they have faults. SIGTERM drains: what
-    was accepted is written before the process ends.
+    What is sent is accepted first; a database that is away is waited for. Reads the spool and receives OpenTelemetry,
+    writes to the database (the embedded one unless the configuration names another), judges every window, sends
+    alerts, and serves pages, /metrics, /-/healthy and /-/ready. SIGHUP reads configuration and flows again and keeps
+    the last good ones if they have faults. SIGTERM drains: what was accepted is written before the process ends.
 
     Example:  cxgauge up --config cxgauge.yml
     """
@@ -39,13 +39,16 @@ def up(
     signals = _Signals()
     try:
         service = Service(config)
-        service.start()
+        running = service.start(signals.end)
     except SpecificationError as error:
         raise fail(str(error)) from None
     except psycopg.OperationalError as error:
         raise fail(f"the database cannot be reached: {error}") from None
     except (EmbeddedPostgresError, MigrationError, SpoolError, SecretError, OSError, ValueError) as error:
         raise fail(str(error)) from None  # UnprotectedError is a ValueError
+    if not running:
+        service.stop()
+        return
     typer.echo(f"pages on {service.http.url}   receiving on {service.receiver.url}")
     signals.wait(service.reload)
     typer.echo("draining …")
@@ -53,20 +56,24 @@ def up(
 
 
 class _Signals:
-    """SIGTERM, SIGINT and SIGHUP, taken from now on and acted on by :meth:`wait`, not in their handler."""
+    """SIGTERM, SIGINT and SIGHUP, taken from now on and acted on by :meth:`wait`, not in their handler.
+
+    Attributes:
+        end: Set by SIGTERM and SIGINT.
+    """
 
     def __init__(self) -> None:
-        self._wake, self._end, self._reread = threading.Event(), threading.Event(), threading.Event()
+        self._wake, self.end, self._reread = threading.Event(), threading.Event(), threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._take)
 
     def _take(self, number: int, _frame: object) -> None:
-        (self._reread if number == signal.SIGHUP else self._end).set()
+        (self._reread if number == signal.SIGHUP else self.end).set()
         self._wake.set()
 
     def wait(self, reload: Callable[[], object]) -> None:
         """Return at SIGTERM or SIGINT, at once if it has come already; call ``reload`` at SIGHUP."""
-        while not self._end.is_set():
+        while not self.end.is_set():
             self._wake.wait()
             self._wake.clear()
             if self._reread.is_set():

@@ -211,11 +211,17 @@ class EmbeddedPostgres:
         """Make the directories and find account and programs; returns the folder of the programs."""
         if os.geteuid() == 0 and self._account is None:
             self._account = self._find_account()
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._own(self.directory)
-        for folder in (self.data_directory, self.socket_directory):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._own(folder)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._own(self.directory)
+            for folder in (self.data_directory, self.socket_directory):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._own(folder)
+        except OSError as error:
+            raise EmbeddedPostgresError(
+                f"{error.filename or self.directory}: the embedded database cannot be kept there ({error.strerror}); "
+                "name another folder as database.embedded_directory, or a server of your own as database.dsn"
+            ) from None
         expected = self._account.pw_uid if self._account else os.geteuid()
         if self.socket_directory.stat().st_uid != expected:
             raise EmbeddedPostgresError(

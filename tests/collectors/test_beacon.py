@@ -14,7 +14,7 @@ import pytest
 from cxgauge.metrics.observation import Source, check_results
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
-SNIPPET = Path(__file__).parents[2] / "collectors" / "beacon" / "cxgauge.js"
+SNIPPET = Path(__file__).parents[2] / "collectors" / "receiver" / "beacon" / "cxgauge.js"
 PAGE = """<!doctype html><meta charset="utf-8"><title>Bill</title>
 <script src="{receiver}/cxgauge.js" data-url="{receiver}"></script>
 <h1>Bill</h1><div id="total"></div><ul id="items"></ul>

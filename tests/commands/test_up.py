@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +29,9 @@ LIMIT_SECONDS = 30.0
 class Ruler:
     """A running ``cxgauge up`` with a configuration of its own."""
 
-    def __init__(self, directory: Path, dsn: str) -> None:
+    def __init__(self, directory: Path, dsn: str, ready: Callable[[Ruler], bool] | None = None) -> None:
         self.directory = directory
+        self.ready = ready or (lambda ruler: ruler.answers("/-/healthy"))
         self.dsn = dsn
         self.config = directory / "cxgauge.yml"
         self.flows = directory / "flows"
@@ -35,7 +39,8 @@ class Ruler:
         for name in ("log_in", "transfer"):
             text = (FLOWS_DIRECTORY / f"{name}.yml").read_text(encoding="utf-8")
             (self.flows / f"{name}.yml").write_text(text, encoding="utf-8")
-        port = free_port()
+        port, receiver = free_port(), free_port()
+        self.receiver_url = f"http://127.0.0.1:{receiver}"
         self.url = f"http://127.0.0.1:{port}"
         parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
         password = parts.pop("password", "")
@@ -43,13 +48,13 @@ class Ruler:
         self.environment = {**os.environ, "CXGAUGE_TEST_PASSWORD": password}
         self.config.write_text(
             f"window_seconds: 1\ndatabase: {{{secret}dsn: {json.dumps(make_conninfo(**parts))}}}\n"
-            f"http: {{port: {port}}}\nreceiver: {{port: 0}}\nspool: {{directory: spool}}\n",
+            f"http: {{port: {port}}}\nreceiver: {{port: {receiver}}}\nspool: {{directory: spool}}\n",
             encoding="utf-8",
         )
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the process and wait until its pages answer."""
+        """Start the process and wait until it is ready."""
         log = (self.directory / "log").open("ab")
         process = subprocess.Popen(
             [sys.executable, "-m", "cxgauge", "up", "--config", str(self.config)],
@@ -59,7 +64,7 @@ class Ruler:
             env=self.environment,
         )
         log.close()
-        until(lambda: process.poll() is not None or self.answers("/-/healthy"), self.log)
+        until(lambda: process.poll() is not None or self.ready(self), self.log)
         assert process.poll() is None, self.log()
         return process
 
@@ -163,3 +168,76 @@ def test_faults_of_the_configuration_are_printed_and_nothing_starts(tmp_path: Pa
         f"{config}:1: window_seconds='7' does not divide a minute; "
         "write one of 60, 30, 20, 15, 12, 10, 6, 5, 4, 3, 2, 1\n"
     )
+
+
+class Relay:
+    """A TCP port that leads to a database; nobody answers there before :meth:`open`."""
+
+    def __init__(self, dsn: str) -> None:
+        parts = conninfo_to_dict(dsn)
+        host, port = str(parts["host"]), int(parts.get("port") or 5432)
+        self.port = free_port()
+        self.dsn = make_conninfo(dsn, host="127.0.0.1", hostaddr=None, port=self.port)
+        self._unix = host.startswith("/")
+        self._listener = socket.socket()
+        self._connections: list[socket.socket] = []
+        self._target: str | tuple[str, int] = f"{host}/.s.PGSQL.{port}" if self._unix else (host, port)
+
+    def open(self) -> None:
+        self._listener.bind(("127.0.0.1", self.port))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for one in (self._listener, *self._connections):
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX if self._unix else socket.AF_INET)
+                server.connect(self._target)
+                self._connections += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # either side may end
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def relay(database_dsn: str) -> Iterator[Relay]:
+    made = Relay(database_dsn)
+    yield made
+    made.close()
+
+
+def test_a_database_that_is_away_at_the_start_is_waited_for_while_requests_are_taken(
+    tmp_path: Path, relay: Relay
+) -> None:
+    ruler = Ruler(tmp_path, relay.dsn, lambda ruler: "waiting for the database" in ruler.log())
+    span = {"flow": "transfer", "step": "confirm", "duration_seconds": 0.1}
+    try:
+        reply = httpx2.post(f"{ruler.receiver_url}/v1/observations", json=span, trust_env=False)
+        assert reply.status_code == httpx2.codes.OK, reply.text
+        relay.open()
+        until(lambda: ruler.answers("/-/ready"), ruler.log)
+        counted = 'cxgauge_observations_total{flow="transfer",step="confirm",verdict="good"} 1.0'
+        until(lambda: counted in ruler.text("/metrics"), lambda: ruler.text("/metrics"))
+    finally:
+        assert ruler.stop() == 0, ruler.log()
+
+
+def test_the_wait_for_a_database_ends_when_told_to(tmp_path: Path, relay: Relay) -> None:
+    ruler = Ruler(tmp_path, relay.dsn, lambda ruler: "waiting for the database" in ruler.log())
+    assert ruler.stop() == 0, ruler.log()
+
+
+def test_a_database_that_refuses_is_not_waited_for(tmp_path: Path, database_dsn: str) -> None:
+    dsn = make_conninfo(database_dsn, dbname="nowhere")
+    with pytest.raises(AssertionError, match=r'the database cannot be reached: .*database "nowhere" does not exist'):
+        Ruler(tmp_path, dsn)

@@ -178,3 +178,12 @@ def test_refusal_of_the_server_shows_its_log(folder: Path) -> None:
         server.start()
     assert f"pg_ctl in {folder / 'pg'} failed" in str(refused.value)
     assert 'invalid value for parameter "shared_buffers": "nonsense"' in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_remedy() -> None:
+    with pytest.raises(EmbeddedPostgresError) as caught:
+        EmbeddedPostgres(Path("/proc/cxgauge")).start()  # not even root may make folders there
+    assert str(caught.value) == (
+        "/proc/cxgauge: the embedded database cannot be kept there (No such file or directory); "
+        "name another folder as database.embedded_directory, or a server of your own as database.dsn"
+    )
