@@ -47,6 +47,7 @@ class Event(StrEnum):
     REMINDER = "reminder"
     RESOLVED = "resolved"
     TEST = "test"
+    REPORT = "report"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ..validation import raise_together, validate
 from .http import HttpConfig
 from .notifiers import AnyNotifier, LogNotifier
 from .receiver import ReceiverConfig
+from .reports import ReportSchedule, report_rules
 from .secret import Secret, SecretError
 from .sections import (
     AlertsConfig,
@@ -91,6 +92,7 @@ class Config(StrictModel):
         default=(LogNotifier(name="log", type="log"),), max_length=50, description="Whom to tell; by default the log."
     )
     calendar: CalendarConfig = Field(default=CalendarConfig(), description="Days that are not like others.")
+    reports: tuple[ReportSchedule, ...] = Field(default=(), max_length=100, description="Reports made on a schedule.")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -153,6 +155,7 @@ def _broken_rules(data: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
     yield from _database_rules(data.get("database"))
     yield from _retention_rules(data.get("retention"))
     yield from _sign_in_rules(data.get("sign_in"), data.get("http"))
+    yield from report_rules(data)
     notifiers = data.get("notifiers")
     names: dict[str, int] = {}
     for index, notifier in enumerate(notifiers if isinstance(notifiers, list) else ()):

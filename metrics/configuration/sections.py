@@ -154,6 +154,7 @@ class RetentionConfig(StrictModel):
     hour_rollups_days: PositiveInt = Field(
         default=1_100, description="Rollups of an hour: three years for year on year."
     )
+    reports_days: PositiveInt = Field(default=400, description="Scheduled reports with their files.")
 
 
 class PrometheusConfig(SecretsModel):
