@@ -51,9 +51,10 @@ def build_report(
     wording: Wording,
     *,
     now: float,
+    funnel: bool = True,
 ) -> Report:
-    """Read and compute the report of ``flow`` in ``period``."""
-    figures = read_figures(store, flow, period, compared, now=now, funnel=True)
+    """Read and compute the report of ``flow`` in ``period``; without ``funnel`` in a blink, and nobody's way is told."""
+    figures = read_figures(store, flow, period, compared, now=now, funnel=funnel)
     alerts = read_alerts(store, flow.name, period)
     deviations = read_deviations(store, flow.name, period)
     entries = [
