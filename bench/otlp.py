@@ -146,6 +146,8 @@ def stages(arguments: argparse.Namespace) -> dict[str, float]:
 
     def map_with(mapper: OtlpMapper, body: bytes, *, is_json: bool = False) -> Any:
         refusals = Refusals()
+        if not is_json:
+            return mapper.map_trace_body(body, refusals)
         return mapper.map_trace(decode_trace(body, is_json=is_json, refusals=refusals), refusals)
 
     one, two, three, four = mapper(), mapper(), mapper(), mapper()

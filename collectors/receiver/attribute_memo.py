@@ -8,13 +8,23 @@ has effect 0. Everything is bounded: see :meth:`AttributeMemo.renew`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from .otlp_schema import KeyValue, Resource
 
-__all__ = ["AttributeMemo", "decode_attribute", "decode_resource"]
+__all__ = ["AttributeMemo", "Meaning", "decode_attribute", "decode_resource"]
+
+
+class Meaning(Enum):
+    """What attributes of a key are to the receiver."""
+
+    IGNORED = "ignored"
+    MATTERS = "matters"
+    PER_SPAN = "per span"
+
 
 _ENTRY_LIMIT = 32_768
 _EFFECT_LIMIT = 8_192
@@ -86,6 +96,7 @@ class AttributeMemo(dict[bytes, int]):
         self._effect_numbers: dict[tuple[str, str], int] = {}
         self._values: dict[bytes, int] = {}  # head of attributes that do not matter -> values seen
         self._ignored: set[bytes] = set()
+        self._meanings: dict[bytes, Meaning] = {}
 
     def __missing__(self, raw: bytes) -> int:
         # A KeyValue as every encoder writes it: 0x0a, length of the key in one byte, the key. A longer key, or another
@@ -132,15 +143,42 @@ class AttributeMemo(dict[bytes, int]):
             self.effects.append(pair)
         return number
 
+    def meaning(self, head: bytes) -> Meaning:
+        """What attributes of a key are, by their first bytes.
+
+        Args:
+            head: Tag, length in one byte and text of the key. A ``KeyValue`` that begins with one key and states
+                another one later is taken by its first.
+        """
+        known = self._meanings.get(head)
+        if known is None:
+            key = head[2:].decode("utf-8", "replace")
+            known = Meaning.IGNORED
+            if self._per_span(key):
+                known = Meaning.PER_SPAN
+            elif self._matters(key):
+                known = Meaning.MATTERS
+            if len(self._meanings) < _ENTRY_LIMIT:
+                self._meanings[head] = known
+        return known
+
+    @property
+    def overflowing(self) -> bool:
+        """Whether there are so many effects that new ones are not given out until :meth:`renew`."""
+        return len(self.effects) >= _EFFECTS_OF_A_SPAN_LIMIT
+
     @property
     def crowded(self) -> bool:
         """Whether it is time to :meth:`renew`."""
-        return len(self.effects) > _EFFECT_LIMIT or len(self) >= _ENTRY_LIMIT or len(self._values) >= _ENTRY_LIMIT
+        return (
+            len(self.effects) > _EFFECT_LIMIT or max(len(self), len(self._values), len(self._meanings)) >= _ENTRY_LIMIT
+        )
 
     def renew(self) -> None:
         """Forget everything. Effects handed out before mean nothing afterwards."""
         self.clear()
         self._values.clear()
         self._ignored.clear()
+        self._meanings.clear()
         self._effect_numbers.clear()
         del self.effects[1:]

@@ -67,21 +67,23 @@ class DuplicateWindow:
         Returns:
             True where the pair has neither been seen nor occurs earlier in the same arguments.
         """
-        fingerprints, buckets = self._hash(trace_ids, span_ids)
+        fingerprints, buckets, whole = self._hash(trace_ids, span_ids)
         named = span_ids != 0
         known = (self._table[buckets] == fingerprints[:, None]).any(axis=1) & named
         new: NDArray[np.bool_] = ~known
-        _, first = np.unique(self._pairs(trace_ids, span_ids), return_index=True)
-        if len(first) != len(new):
+        ordered = np.sort(whole)
+        if np.count_nonzero(ordered[1:] == ordered[:-1]):
+            _, first = np.unique(whole, return_index=True)
             repeated = np.ones(len(new), dtype=bool)
             repeated[first] = False
             new &= ~(repeated & named)
-        self._insert(fingerprints[new & named], buckets[new & named])
+        kept = new & named
+        self._insert(fingerprints[kept], buckets[kept])
         return new
 
     def forget(self, trace_ids: NDArray[np.void], span_ids: NDArray[np.int64]) -> None:
         """Take pairs back that :meth:`admit` remembered, because they were not kept after all."""
-        fingerprints, buckets = self._hash(trace_ids, span_ids)
+        fingerprints, buckets, _ = self._hash(trace_ids, span_ids)
         row, slot = np.nonzero(self._table[buckets] == fingerprints[:, None])
         self._table[buckets[row], slot] = 0
 
@@ -99,8 +101,8 @@ class DuplicateWindow:
 
     def _hash(
         self, trace_ids: NDArray[np.void], span_ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Fingerprint (never 0, which marks an empty slot) and bucket of each pair."""
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint64]]:
+        """Fingerprint (never 0, which marks an empty slot) and bucket of each pair, and all 64 bits of its hash."""
         halves = np.ascontiguousarray(trace_ids).view(_UINT64).reshape(-1, 2)
         mixed = _mix(span_ids.astype(np.int64).view(_UINT64) ^ self._keys[0])
         mixed = _mix(mixed ^ halves[:, 0] * self._keys[1])
@@ -108,12 +110,7 @@ class DuplicateWindow:
         buckets = (_mix(mixed + self._keys[0]) & _UINT64(self._buckets - 1)).astype(np.int64)
         fingerprints = mixed & self._mask
         fingerprints[fingerprints == 0] = 1
-        return fingerprints, buckets
-
-    @staticmethod
-    def _pairs(trace_ids: NDArray[np.void], span_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
-        halves = np.ascontiguousarray(trace_ids).view(_UINT64).reshape(-1, 2)
-        return _mix(halves[:, 0] ^ _mix(halves[:, 1] ^ _mix(span_ids.astype(np.int64).view(_UINT64))))
+        return fingerprints, buckets, mixed
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -111,6 +111,11 @@ class StepMatcher:
         names = {name for _, _, _, match in self._rules() for name in match.attributes}
         return frozenset(names | {"service.name", "http.route", _BAM_TRANSACTION, _BAM_STEP})
 
+    @property
+    def looks_at_span_names(self) -> bool:
+        """Whether any rule asks for a span name."""
+        return any(match.span is not None for _, _, _, match in self._rules())
+
     def _rules(self) -> Iterator[tuple[FlowSpec, StepSpec, int, SpanMatch]]:
         for flow in self._flows.values():
             for step in flow.steps:

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 from google.protobuf.message import DecodeError
 
-from .otlp_schema import AnyValue, KeyValue, LogsRequest, Resource, Scope, SpanStatus, TraceRequest
+from .otlp_schema import AnyValue, KeyValue, LogsRequest, Resource, Scope, SpanStatus, TraceEnvelope, TraceRequest
 
-__all__ = ["MalformedBodyError", "Refusals", "decode_logs", "decode_trace"]
+__all__ = ["MalformedBodyError", "Refusals", "decode_envelope", "decode_logs", "decode_trace"]
 
 _UINT64_LIMIT = 1 << 64
 _INT64_LIMIT = 1 << 63
@@ -51,6 +51,18 @@ class Refusals:
         if len(self.reasons) > limit:
             parts.append(f"{len(self.reasons) - limit} more reasons")
         return "; ".join(parts)
+
+
+def decode_envelope(body: bytes) -> Any:
+    """Decode a protobuf ``ExportTraceServiceRequest`` down to its spans, which stay serialised and unchecked.
+
+    Returns:
+        A ``TraceEnvelope``.
+
+    Raises:
+        MalformedBodyError: the body cannot be read.
+    """
+    return _parse_protobuf(TraceEnvelope, body, "ExportTraceServiceRequest")
 
 
 def decode_trace(body: bytes, *, is_json: bool, refusals: Refusals) -> Any:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from .intake import IntakeFull, Mapped
-from .otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
+from .otlp_decode import MalformedBodyError, Refusals, decode_logs
 from .otlp_schema import ExportResponse, PartialSuccess
 from .sender_limits import within_scope
 from .sender_tokens import Sender
@@ -119,7 +119,7 @@ class GrpcServer:
     def _map(self, kind: str, body: bytes) -> Mapped:
         refusals, mapper = Refusals(), self._receiver.mapper
         if kind == "trace":
-            return mapper.map_trace(decode_trace(body, is_json=False, refusals=refusals), refusals)
+            return mapper.map_trace_body(body, refusals)
         return mapper.map_logs(decode_logs(body, is_json=False, refusals=refusals), refusals)
 
     def _sender(self, context: Any) -> Sender:

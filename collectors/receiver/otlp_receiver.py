@@ -344,7 +344,9 @@ def receiver_app(
 
 
 def _map_trace(mapper: OtlpMapper, body: bytes, is_json: bool, refusals: Refusals) -> Mapped:
-    return mapper.map_trace(decode_trace(body, is_json=is_json, refusals=refusals), refusals)
+    if is_json:
+        return mapper.map_trace(decode_trace(body, is_json=True, refusals=refusals), refusals)
+    return mapper.map_trace_body(body, refusals)
 
 
 def _map_logs(mapper: OtlpMapper, body: bytes, is_json: bool, refusals: Refusals) -> Mapped:

@@ -28,6 +28,7 @@ __all__ = [
     "ScopeSpans",
     "Span",
     "SpanStatus",
+    "TraceEnvelope",
     "TraceRequest",
 ]
 
@@ -42,6 +43,10 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {
     "ResourceSpans": (("resource", 1, _BYTES, False), ("scope_spans", 2, "ScopeSpans", True)),
     "ScopeSpans": (("scope", 1, _BYTES, False), ("spans", 2, "Span", True)),
     "Scope": (("name", 1, _BYTES, False),),
+    # The same request down to the spans, which stay serialised.
+    "TraceEnvelope": (("resource_spans", 1, "ResourceEnvelope", True),),
+    "ResourceEnvelope": (("resource", 1, _BYTES, False), ("scope_spans", 2, "ScopeEnvelope", True)),
+    "ScopeEnvelope": (("scope", 1, _BYTES, False), ("spans", 2, _BYTES, True)),
     "Span": (
         ("trace_id", 1, _BYTES, False),
         ("span_id", 2, _BYTES, False),
@@ -105,6 +110,7 @@ def _build() -> dict[str, Any]:
 
 _CLASSES = _build()
 TraceRequest: Any = _CLASSES["TraceRequest"]
+TraceEnvelope: Any = _CLASSES["TraceEnvelope"]
 ResourceSpans: Any = _CLASSES["ResourceSpans"]
 ScopeSpans: Any = _CLASSES["ScopeSpans"]
 Span: Any = _CLASSES["Span"]

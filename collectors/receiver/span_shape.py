@@ -131,6 +131,11 @@ class Shapes:
             (flow.name, step.name): checks_of(flow, step) for flow in flows.values() for step in flow.steps
         }
 
+    @property
+    def span_names_matter(self) -> bool:
+        """Whether any step looks at the names of spans."""
+        return self._matcher.looks_at_span_names
+
     def matters(self, key: str) -> bool:
         """Whether an attribute decides anything that spans of a shape share."""
         return key in self._names or key.startswith((Attribute.CHECK_PREFIX, Attribute.DIMENSION_PREFIX))

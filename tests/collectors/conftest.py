@@ -64,6 +64,12 @@ def shared_bill_flows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Flo
     return load_flows(path)
 
 
+@pytest.fixture(scope="session")
+def bill_flow_text() -> str:
+    """Its specification, for those who change or reload it."""
+    return BILL_FLOW
+
+
 def _value(value: object) -> AnyValue:
     if isinstance(value, bool):
         return AnyValue(bool_value=value)

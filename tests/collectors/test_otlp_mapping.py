@@ -27,7 +27,7 @@ TOKENS = CustomerTokens([CustomerKey(1, b"0123456789abcdef")])
 
 def map_all(mapper: OtlpMapper, builder: Any) -> Mapped:
     refusals = Refusals()
-    return mapper.map_trace(decode_trace(builder.to_bytes(), is_json=False, refusals=refusals), refusals)
+    return mapper.map_trace_body(builder.to_bytes(), refusals)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_memory_stays_flat_with_ten_thousand_values(bill_flows: Any, trace: Any,
         batch_mapped = map_all(mapper, builder).batch
         assert batch_mapped is not None
         assert len(batch_mapped) == 500
-        sizes.append(len(mapper._memo) + len(mapper._memo.effects) + len(mapper._shapes))
+        sizes.append(len(mapper._memory))
     assert max(sizes) < 3 * (8_192 + 500)  # entries, effects and shapes; without a bound it would be 90,000
     assert mapper.dimension_other == {"bill.app_version": 60 * 500 - 3}
 
