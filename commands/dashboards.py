@@ -33,6 +33,12 @@ _Database = Annotated[
 _User = Annotated[str, typer.Option("--database-user", help="A login in role cxgauge_reader.")]
 _Tls = Annotated[str, typer.Option("--database-tls", help="sslmode: disable, require, verify-ca, verify-full.")]
 _Prometheus = Annotated[str | None, typer.Option("--prometheus", metavar="URL", help="Where Grafana finds Prometheus.")]
+_Traces = Annotated[
+    str | None,
+    typer.Option(
+        "--traces", metavar="URL", help="Where exemplars lead: a trace's address with TRACE_ID in it."
+    ),
+]
 _Folder = Annotated[str, typer.Option("--folder", help="Title of Grafana's folder.")]
 _Mounted = Annotated[str, typer.Option("--mounted-at", help="Where Grafana sees DIR.")]
 
@@ -53,6 +59,7 @@ def push(
     ] = None,
     database_tls: _Tls = "require",
     prometheus: _Prometheus = None,
+    traces: _Traces = None,
     folder: _Folder = "cxgauge",
     annotate_days: Annotated[
         float, typer.Option("--annotate-days", min=0, help="Also add events and alerts of so many days as annotations.")
@@ -71,7 +78,7 @@ def push(
     """
     settings = load_config(config)
     boards = _boards(settings, flows, language)
-    sources = _sources(database, database_user, database_tls, prometheus)
+    sources = _sources(database, database_user, database_tls, prometheus, traces)
     from ..dashboards.grafana.publisher import Action, Publisher, PublishError, connect
 
     password = _revealed(database_password) if database_password else None
@@ -102,6 +109,7 @@ def export(
     database_user: _User = "grafana",
     database_tls: _Tls = "require",
     prometheus: _Prometheus = None,
+    traces: _Traces = None,
     folder: _Folder = "cxgauge",
     mounted_at: _Mounted = "/etc/grafana/provisioning",
 ) -> None:
@@ -115,7 +123,7 @@ def export(
     from ..dashboards.grafana.files import provisioning_files, write_files
 
     boards = _boards(load_config(config), flows, language)
-    sources = _sources(database, database_user, database_tls, prometheus)
+    sources = _sources(database, database_user, database_tls, prometheus, traces)
     files = provisioning_files(boards, sources, mounted_at, folder)
     try:
         changed = write_files(files, directory)
@@ -174,8 +182,15 @@ def _boards(config: Config, flows: Path | None, language: str | None) -> dict[st
         raise fail(str(error)) from None
 
 
-def _sources(database: str | None, user: str, tls: str, prometheus: str | None) -> list[dict[str, Any]]:
-    from ..dashboards.grafana.datasources import DatabaseAddress, datasources
+def _sources(
+    database: str | None, user: str, tls: str, prometheus: str | None, traces: str | None
+) -> list[dict[str, Any]]:
+    from ..dashboards.grafana.datasources import TRACE_ID, DatabaseAddress, datasources
+
+    if traces is not None and prometheus is None:
+        raise fail("--traces belongs to the datasource of --prometheus; give both")
+    if traces is not None and (TRACE_ID not in traces or not traces.startswith(("http://", "https://"))):
+        raise fail(f"--traces {traces!r} does not say where the id goes; write it like https://host/trace/{TRACE_ID}")
 
     address = None
     if database is not None:
@@ -183,7 +198,7 @@ def _sources(database: str | None, user: str, tls: str, prometheus: str | None) 
         if not found or not name or not where.rpartition(":")[2].isdigit():
             raise fail(f"--database {database!r} is not HOST:PORT/NAME; write it like db.example.com:5432/cxgauge")
         address = DatabaseAddress(where, name, user, tls)
-    return datasources(address, prometheus)
+    return datasources(address, prometheus, traces)
 
 
 def _revealed(reference: str) -> str:

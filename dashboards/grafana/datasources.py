@@ -7,7 +7,10 @@ from typing import Any
 
 from .panels import POSTGRES, PROMETHEUS
 
-__all__ = ["DatabaseAddress", "datasources"]
+__all__ = ["TRACE_ID", "DatabaseAddress", "datasources"]
+
+TRACE_ID = "TRACE_ID"
+"""What stands for a trace's id in the address of a trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,13 @@ class DatabaseAddress:
     sslmode: str = "require"
 
 
-def datasources(database: DatabaseAddress | None, prometheus_url: str | None) -> list[dict[str, Any]]:
-    """The datasources whose address is known, as Grafana's API and its provisioning files want them."""
+def datasources(
+    database: DatabaseAddress | None, prometheus_url: str | None, trace_url: str | None = None
+) -> list[dict[str, Any]]:
+    """The datasources whose address is known, as Grafana's API wants them.
+
+    ``trace_url`` is where a trace is shown, with ``TRACE_ID`` in the place of its id: exemplars link there.
+    """
     found: list[dict[str, Any]] = []
     if database is not None:
         found.append(
@@ -52,7 +60,14 @@ def datasources(database: DatabaseAddress | None, prometheus_url: str | None) ->
                 "type": "prometheus",
                 "access": "proxy",
                 "url": prometheus_url,
-                "jsonData": {"timeInterval": "15s", "httpMethod": "POST"},
+                "jsonData": {"timeInterval": "15s", "httpMethod": "POST", **_trace_links(trace_url)},
             }
         )
     return found
+
+
+def _trace_links(trace_url: str | None) -> dict[str, Any]:
+    if trace_url is None:
+        return {}
+    link = {"name": "trace_id", "url": trace_url.replace(TRACE_ID, "${__value.raw}")}
+    return {"exemplarTraceIdDestinations": [link]}

@@ -41,7 +41,7 @@ def provisioning_files(
     files = {_PROVIDER: _yaml({"apiVersion": 1, "providers": [provider]})}
     if datasources:
         sources = [
-            {**source, **({"secureJsonData": {"password": _PASSWORD}} if "user" in source else {})}
+            {**_escaped(source), **({"secureJsonData": {"password": _PASSWORD}} if "user" in source else {})}
             for source in datasources
         ]
         files[_SOURCES] = _yaml({"apiVersion": 1, "datasources": sources})
@@ -80,6 +80,15 @@ def compare(files: Mapping[str, str], directory: Path) -> list[str]:
 def _left_over(files: Mapping[str, str], directory: Path) -> list[str]:
     present = (f"{_FOLDER}/{path.name}" for path in sorted((directory / _FOLDER).glob("cxgauge-*.json")))
     return [name for name in present if name not in files]
+
+
+def _escaped(value: Any) -> Any:
+    """``value`` so that Grafana, which fills variables of its environment into provisioning files, leaves it as it is."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, Mapping):
+        return {key: _escaped(inner) for key, inner in value.items()}
+    return [_escaped(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _yaml(document: Any) -> str:

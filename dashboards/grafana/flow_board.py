@@ -9,8 +9,9 @@ from grafana_foundation_sdk.builders import dashboard as builder
 from ...metrics.specification.flow import FlowSpec, StepSpec
 from .alert_panel import open_alerts
 from .frame import STEP, TAG, Wording, annotate, dimension_variable, flow_uid, new_dashboard, to_json
+from .key_figures import key_figures
 from .palette import BAD, FAIR, GOOD, LINES
-from .panels import Column, PanelBuilder, bars, figures, rows, sql
+from .panels import Column, PanelBuilder, bars, rows, sql
 from .sql import FROM, SCHEMA, TO, ask_steps, dimension_filter, literal, quoted, step_values
 from .step_panels import checks_chart, durations_chart, verdicts_chart
 
@@ -26,7 +27,7 @@ def flow_board(flow: FlowSpec, words: Wording) -> dict[str, Any]:
         label = dimension.title.in_language(words.language) if dimension.title else dimension.name
         board.with_variable(dimension_variable(words, flow, dimension.name, label))
     board.with_panel(_figures(flow, words)).with_panel(_steps(flow, words)).with_panel(_funnel(flow, words))
-    board.with_panel(open_alerts(words, literal(flow.name), width=17, height=8))
+    board.with_panel(_drop_off(flow, words)).with_panel(open_alerts(words, literal(flow.name), width=24, height=6))
     for step in flow.steps:
         _add_step(board, flow, step, words)
     if flow.dimensions:
@@ -46,33 +47,17 @@ def _asked(flow: FlowSpec, words: Wording) -> str:
 
 
 def _figures(flow: FlowSpec, words: Wording) -> PanelBuilder:
-    names = [
-        words.text("Good answers"),
-        words.text("Timeliness"),
-        words.text("Accuracy"),
-        words.text("Budget left"),
-        words.text("Observations"),
-    ]
-    statement = (
-        f'SELECT sum(good) / nullif(sum(observations), 0) AS "{names[0]}", sum(good) / nullif(sum(accurate), 0) AS "{names[1]}", '
-        f'sum(accurate) / nullif(sum(returned), 0) AS "{names[2]}", '
-        f'1 - sum(observations - good) / nullif(sum(observations * (1 - objective)), 0) AS "{names[3]}", '
-        f'sum(observations) AS "{names[4]}" FROM ({_asked(flow, words)}) AS asked'
-    )
-    good = min(step.good_objective for step in flow.steps)
-    timely = min(step.timeliness.objective for step in flow.steps)
-    accurate = min(step.accuracy_objective for step in flow.steps)
-    columns = {
-        name: Column("percentunit", 2, steps=((None, BAD), (1 - 2 * (1 - objective), FAIR), (objective, GOOD)))
-        for name, objective in zip(names, (good, timely, accurate), strict=False)
-    }
-    columns[names[3]] = Column("percentunit", 1, steps=((None, BAD), (0, FAIR), (0.25, GOOD)))
-    columns[names[4]] = Column("short", steps=((None, LINES[0]),))
     text = words.text(
         "The whole flow in the chosen span, all its steps together. Orange or red: find the step in the table below."
     )
-    header = words.header(words.text("The flow as a whole"), text, 24, 4)
-    return figures(header, [sql(statement)], "percentunit", words.no_data(), columns=columns)
+    objectives = [
+        min(step.good_objective for step in flow.steps),
+        min(step.timeliness.objective for step in flow.steps),
+        min(step.accuracy_objective for step in flow.steps),
+    ]
+    return key_figures(
+        words, words.header(words.text("The flow as a whole"), text, 24, 4), _asked(flow, words), objectives
+    )
 
 
 def _steps(flow: FlowSpec, words: Wording) -> PanelBuilder:
@@ -121,6 +106,44 @@ def _funnel(flow: FlowSpec, words: Wording) -> PanelBuilder:
     )
     header = words.header(words.text("Funnel"), text, 7, 8)
     return bars(header, [sql(statement)], "percentunit", words.no_data(), steps=((None, LINES[0]),))
+
+
+def _drop_off(flow: FlowSpec, words: Wording) -> PanelBuilder:
+    names = {
+        "step": words.text("Step"),
+        "reached": words.text("Reached it"),
+        "hit": words.text("Had a bad answer here"),
+        "given_up": words.text("Gave up here"),
+        "ratio": words.text("Drop-off"),
+    }
+    steps = ", ".join(
+        f"({number}, {literal(step.name)}, {literal(step.title.in_language(words.language))})"
+        for number, step in enumerate(flow.steps)
+    )
+    statement = (
+        f'SELECT s.title AS "{names["step"]}", sum(i.reached)::float8 AS "{names["reached"]}", '
+        f'sum(i.hit) / nullif(sum(i.reached), 0)::float8 AS "{names["hit"]}", '
+        f'sum(i.given_up)::float8 AS "{names["given_up"]}", '
+        f'sum(i.given_up) / nullif(sum(i.reached), 0)::float8 AS "{names["ratio"]}" '
+        f"FROM (VALUES {steps}) AS s (position, step, title) JOIN {SCHEMA}.instance_rollups AS i "
+        f"ON i.flow = {literal(flow.name)} AND i.step = s.step AND i.origin <> 1 "
+        f"WHERE i.hour >= date_trunc('hour', {FROM}, 'UTC') AND i.hour < {TO} GROUP BY s.position, s.title ORDER BY s.position"
+    )
+    columns = {
+        names["reached"]: Column("short", width=110),
+        names["hit"]: Column("percentunit", 1, width=160),
+        names["given_up"]: Column("short", width=120),
+        names["ratio"]: Column(
+            "percentunit", 1, cell="bar", steps=((None, LINES[1]),), more={"min": 0, "max": 0.5}, width=170
+        ),
+    }
+    text = words.text(
+        "Of the flow instances that reached a step, the share whose last step it was although the flow does not end there. The "
+        "longest bar: customers leave there; many bad answers beside it: that is why. Instances are told apart by the flow "
+        "instance id that senders give, and are counted some three hours after they began."
+    )
+    header = words.header(words.text("Drop-off"), text, 17, 8)
+    return rows(header, sql(statement), columns, words.text("no flow instances counted in this span"))
 
 
 def _add_step(board: Any, flow: FlowSpec, step: StepSpec, words: Wording) -> None:

@@ -15,6 +15,7 @@ from grafana_foundation_sdk.models import common, dashboard
 
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.translation import Language, Translator, translator
+from .older_heatmap import HEATMAP_BEFORE_9
 from .palette import BAD, LINES
 from .panels import POSTGRES, Header, PostgresQuery
 from .sql import FROM, SCHEMA, TO, case, literal
@@ -156,6 +157,8 @@ def to_json(board: Any) -> dict[str, Any]:
     _name_datasources(data)
     for number, panel in enumerate(data.get("panels", []), 1):
         panel["id"] = number
+        if panel["type"] == "heatmap":
+            panel.update({key: value for key, value in HEATMAP_BEFORE_9.items() if key not in panel})
         if panel["type"] == "timeseries":  # the name that 7.5 has for it
             panel["options"]["tooltipOptions"] = panel["options"]["tooltip"]
     for note in data.setdefault("annotations", {}).setdefault("list", []):

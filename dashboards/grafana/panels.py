@@ -26,6 +26,7 @@ __all__ = [
     "PostgresQuery",
     "bars",
     "chart",
+    "dress",
     "figures",
     "note",
     "promql",
@@ -116,7 +117,7 @@ def rows(
     header: Header, query: PostgresQuery, columns: Mapping[str, Column], no_data: str, sort_by: str | None = None
 ) -> PanelBuilder:
     """A table."""
-    panel = _dress(table.Panel(), header, no_data, POSTGRES).targets([query]).show_header(True).align("auto")
+    panel = dress(table.Panel(), header, no_data, POSTGRES).targets([query]).show_header(True).align("auto")
     if sort_by is not None:
         panel.sort_by([common_builder.TableSortByFieldState().display_name(sort_by).desc(True)])
     return _override(panel, columns)
@@ -137,7 +138,7 @@ def chart(
     fill: int | None = None,
 ) -> PanelBuilder:
     """Lines, or stacked bars, over time."""
-    panel = _dress(timeseries.Panel(), header, no_data, datasource).targets(list(queries)).unit(unit)
+    panel = dress(timeseries.Panel(), header, no_data, datasource).targets(list(queries)).unit(unit)
     panel.interval(interval).max_data_points(_POINTS).show_points(common.VisibilityMode.NEVER).span_nulls(True)
     panel.color_scheme(builder.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
     panel.legend(
@@ -173,7 +174,7 @@ def figures(
     of_rows: bool = False,
 ) -> PanelBuilder:
     """One large figure a field or series, with its course behind it if ``spark``; ``of_rows`` shows every row."""
-    panel = _dress(stat.Panel(), header, no_data, datasource).targets(list(queries)).unit(unit)
+    panel = dress(stat.Panel(), header, no_data, datasource).targets(list(queries)).unit(unit)
     panel.interval("1m").max_data_points(_POINTS)
     panel.reduce_options(common_builder.ReduceDataOptions().calcs(["lastNotNull"]).values(of_rows))
     panel.graph_mode(common.BigValueGraphMode.AREA if spark else common.BigValueGraphMode.NONE)
@@ -198,7 +199,7 @@ def bars(
     of_rows: bool = False,
 ) -> PanelBuilder:
     """A bar a field or series; fields rather than rows, because Grafana 7.5 has no names for rows."""
-    panel = _dress(bargauge.Panel(), header, no_data, datasource).targets(list(queries)).unit(unit).min(minimum)
+    panel = dress(bargauge.Panel(), header, no_data, datasource).targets(list(queries)).unit(unit).min(minimum)
     panel.reduce_options(common_builder.ReduceDataOptions().calcs(["lastNotNull"]).values(of_rows))
     panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.BASIC)
     panel.show_unfilled(True).thresholds(_thresholds(steps))
@@ -220,7 +221,8 @@ def promql(expression: str, legend: str, ref_id: str = "A", *, instant: bool = F
     return query.instant() if instant else query.range()
 
 
-def _dress(panel: Any, header: Header, no_data: str, datasource: str) -> Any:
+def dress(panel: Any, header: Header, no_data: str, datasource: str) -> Any:
+    """Give a panel its head, its place, what it says without data, and where it asks."""
     panel.title(header.title).description(header.description).span(header.width).height(header.height)
     return panel.no_value(no_data).datasource(common.DataSourceRef(_TYPES[datasource], datasource))
 

@@ -9,8 +9,10 @@ from ...metrics.names import Label, Metric
 from ...metrics.specification.flow import FlowSpec
 from .alert_panel import INTERVAL_TEXT, open_alerts
 from .frame import STEP, Wording, annotate, new_dashboard, query_variable, to_json
+from .heatmap_panel import duration_heatmap
+from .key_figures import key_figures
 from .palette import BAD, FAIR, GOOD, LINES
-from .panels import PROMETHEUS, Column, PanelBuilder, chart, figures, promql, rows, sql
+from .panels import PROMETHEUS, Column, PanelBuilder, chart, promql, rows, sql
 from .sql import FROM, SCHEMA, TO, ask_steps, case, step_values
 from .step_panels import checks_chart, durations_chart, verdicts_chart
 
@@ -34,6 +36,7 @@ def step_board(flows: Mapping[str, FlowSpec], words: Wording) -> dict[str, Any]:
     board.with_panel(_figures(flows, words))
     board.with_panel(durations_chart(words, *scope, words.text("Durations and usual band"), 12))
     board.with_panel(verdicts_chart(words, *scope, words.text("Bad answers"), 12))
+    board.with_panel(duration_heatmap(words, *scope, 24))
     for panel in (_quantiles(words), _distribution(words), _by_dimension(words)):
         board.with_panel(panel)
     board.with_panel(checks_chart(words, *scope, words.text("Failing checks"), 12, checks))
@@ -84,29 +87,13 @@ def _changes(words: Wording) -> str:
 
 
 def _figures(flows: Mapping[str, FlowSpec], words: Wording) -> PanelBuilder:
-    names = [
-        words.text("Good answers"),
-        words.text("Timeliness"),
-        words.text("Accuracy"),
-        words.text("Budget left"),
-        words.text("Observations"),
-    ]
     asked = ask_steps(
         f"(SELECT * FROM {step_values(flows.values(), words.language)} WHERE flow = {_FLOW} AND step = {_STEP}) AS s"
     )
-    statement = (
-        f'SELECT good / nullif(observations, 0) AS "{names[0]}", good / nullif(accurate, 0) AS "{names[1]}", '
-        f'accurate / nullif(returned, 0) AS "{names[2]}", 1 - (observations - good) / nullif(observations * (1 - objective), 0) '
-        f'AS "{names[3]}", observations AS "{names[4]}" FROM ({asked}) AS asked'
-    )
-    columns = {name: Column("percentunit", 2, steps=((None, LINES[0]),)) for name in names[:3]}
-    columns[names[3]] = Column("percentunit", 1, steps=((None, BAD), (0, FAIR), (0.25, GOOD)))
-    columns[names[4]] = Column("short", steps=((None, LINES[0]),))
     text = words.text(
         "The step in the chosen span. Choose a deviation or a release at the top to compare before and after it."
     )
-    header = words.header(words.text("The step as a whole"), text, 24, 4)
-    return figures(header, [sql(statement)], "percentunit", words.no_data(), columns=columns)
+    return key_figures(words, words.header(words.text("The step as a whole"), text, 24, 4), asked)
 
 
 def _quantiles(words: Wording) -> PanelBuilder:

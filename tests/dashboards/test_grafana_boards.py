@@ -23,7 +23,8 @@ GOLDEN = Path(__file__).parent / "golden" / "grafana"
 EVERYWHERE = {"timeseries", "stat", "table", "bargauge", "text", "heatmap"}  # in every Grafana from 7.5 on
 MAY_ASK = {
     "series", "alerts", "deviations", "events", "baseline_bands", "rollup_rows", "step_timeseries", "quantiles",
-    "quantile_timeseries", "check_timeseries", "distribution", "dimension_summary",
+    "quantile_timeseries", "check_timeseries", "distribution", "dimension_summary", "timeseries_rows",
+    "instance_rollups",
 }  # fmt: skip
 BOARDS: dict[str, dict[str, dict[str, Any]]] = {
     language: dashboards(load_flows(FLOWS_DIRECTORY), language) for language in LANGUAGES

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,8 @@ def store(timescaledb_dsn: str) -> Iterator[Store]:
                     hours = np.arange(NOW - 7200, NOW, 3600.0).tolist()
                     add_bands(connection, [BandHour(flow.name, step.name, hour, 1.0, 0.9, 1.1) for hour in hours], NOW)
                     _add_alert(connection, flow.name, step.name)
+                    _add_instances(connection, flow.name, step.name, origin=0, reached=200, given_up=30, hit=10)
+                    _add_instances(connection, flow.name, step.name, origin=1, reached=999, given_up=999, hit=999)
         yield store
 
 
@@ -75,6 +79,15 @@ def _add_alert(connection: psycopg.Connection[Any], flow: str, step: str) -> Non
     connection.execute(
         "INSERT INTO events (at, kind, flow, title) VALUES (to_timestamp(%(at)s), 'release', %(flow)s, 'bill-service 2')",
         values,
+    )
+
+
+def _add_instances(connection: psycopg.Connection[Any], flow: str, step: str, **counts: int) -> None:
+    connection.execute(
+        "INSERT INTO instance_rollups (hour, flow, step, origin, reached, given_up, hit) "
+        "SELECT h, %(flow)s, %(step)s, %(origin)s, %(reached)s, %(given_up)s, %(hit)s "
+        "FROM generate_series(to_timestamp(%(start)s), to_timestamp(%(end)s), '1 hour') AS h",
+        {"flow": flow, "step": step, "start": NOW - 4 * 3600, "end": NOW, **counts},
     )
 
 
@@ -140,6 +153,44 @@ def test_a_whole_row_of_the_overview(store: Store) -> None:
     assert row[5] == pytest.approx(1 - (now[1] - now[0]) / (now[1] * (1 - objective)))
     assert row[6] == pytest.approx(now[0] / now[1] - before[0] / before[1])
     assert row[8] == 2
+
+
+def ask(store: Store, uid: str, title: str) -> list[tuple[Any, ...]]:
+    (panel,) = (panel for panel in BOARDS[uid]["panels"] if panel["title"] == title)
+    statement = filled_in(panel["targets"][0]["rawSql"], choices_of(uid))
+    with store.connection() as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def test_drop_off_is_of_the_span_and_not_of_probes(store: Store) -> None:
+    rows = ask(store, "cxgauge-flow-bill_inquiry", "Drop-off")
+    titles = [step.title.en for step in FLOWS["bill_inquiry"].steps]
+    assert rows == [(title, 400, 0.05, 60, 0.15) for title in titles]  # two whole hours
+
+
+def test_a_column_of_the_heat_map_is_the_distribution_of_that_time(store: Store) -> None:
+    rows = ask(store, "cxgauge-step", "Durations as a heat map")
+    times = sorted({time for time, _, _ in rows})
+    names = [[name for time, name, _ in rows if time == one] for one in times]
+    assert len(times) > 60
+    assert all(name == names[0] for name in names)  # every row in every column, or their heights would not agree
+    edges = [float(name) for name in names[0]]
+    assert edges == sorted(edges)
+    assert all(high / low == pytest.approx(1.02**9, rel=0.01) for low, high in pairwise(edges))
+    shares = np.array([[share for time, _, share in rows if time == one] for one in times])
+    assert (shares >= 0).all()
+    assert shares.sum(axis=1).max() <= 100 + 1e-9
+    assert shares.sum() / len(times) > 98  # what is left out is rare
+    with store.connection() as connection:
+        query = "SELECT bucket, observations FROM distribution('bill_inquiry', 'bill_details', %s, %s + interval '1 minute')"
+        found = connection.execute(query, (times[5], times[5])).fetchall()
+    total, column = sum(count for _, count in found), dict.fromkeys(edges, 0)
+    for bucket, count in found:
+        up_to = 1.02 ** (math.ceil(bucket / 9) * 9)
+        name = next((edge for edge in edges if edge == pytest.approx(up_to, rel=0.01)), None)
+        if name is not None:
+            column[name] += count
+    assert shares[5].tolist() == pytest.approx([100 * count / total for count in column.values()])
 
 
 @contextmanager
