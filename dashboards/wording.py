@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from math import floor, log10
@@ -102,6 +103,15 @@ class Wording:
         """A part of a whole in whole per cent: ``39 %``."""
         return NOTHING if ratio is None else f"{_signless(f'{ratio * 100:.0f}')}{self._percent}"
 
+    def amount_range(self, low: float, high: float) -> str:
+        """An interval of a number of something: ``310 to 520``, ``−12 to 40``."""
+        to = " 到 " if self.language == "zh" else " to "
+        return f"{_signless(f'{low:.0f}', f'{low:,.0f}')}{to}{_signless(f'{high:.0f}', f'{high:,.0f}')}"
+
+    def listed(self, parts: Sequence[str]) -> str:
+        """Several things in one line."""
+        return ("，" if self.language == "zh" else ", ").join(parts)
+
     # -- changes ----------------------------------------------------------------------------------------
 
     def levels(self, change: ChangeFigure, *, rate: bool = False) -> str:
@@ -177,6 +187,11 @@ class Wording:
             return f"{moment:%H:%M}"
         day = f"{moment.month}月{moment.day}日" if self.language == "zh" else f"{moment.day} {moment:%b}"
         return day if span_seconds > 5 * 86_400 else f"{day} {moment:%H:%M}"
+
+    def span_name(self, name: str) -> str:
+        """A span up to now as a link says it: ``24h`` in English, ``24 小时`` in Chinese."""
+        units = {"h": " 小时", "d": " 天"}
+        return f"{name[:-1]}{units[name[-1]]}" if self.language == "zh" else f"{name[:-1]} {name[-1]}"
 
     def period(self, period: Period) -> str:
         """From when to when."""
@@ -263,6 +278,6 @@ def _change_decimals(low: float, high: float) -> int:
     return 2 if width <= 0 else min(3, max(0, 1 - floor(log10(width))))
 
 
-def _signless(text: str) -> str:
-    """With a true minus sign, and no sign before zero."""
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", _MINUS)
+def _signless(text: str, shown: str = "") -> str:
+    """With a true minus sign, and no sign before zero; ``shown`` is the same number as it is to be read."""
+    return (shown or text).lstrip("+-") if float(text) == 0 else (shown or text).replace("-", _MINUS)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 
-from ..figure_types import ChangeFigure, Estimate, StepFigures
+from ..figure_types import ChangeFigure, Cost, Estimate, Funnel, StepFigures
 from .report import Report
 from .view import alert_rows, quality
 
@@ -47,7 +47,42 @@ def figure_rows(report: Report) -> list[FigureRow]:
     ]
     for step in f.steps:
         rows += _step_rows(f.flow, step)
+    if f.funnel is not None:
+        rows += _funnel_rows(f.flow, f.funnel)
+    if f.cost is not None:
+        rows += _cost_rows(f.flow, f.cost)
     return rows
+
+
+def _funnel_rows(flow: str, funnel: Funnel) -> Iterator[FigureRow]:
+    yield FigureRow(flow, "", "flow_instances", "count", funnel.instances, None, None, funnel.instances,
+                    None if funnel.instances_before is None else float(funnel.instances_before))  # fmt: skip
+    yield _estimate(flow, "", "flow_instances_completed", "share", funnel.completion, funnel.completion_change)
+    for step in funnel.steps:
+        name = step.step
+        yield _estimate(flow, name, "flow_instances_reached", "share", step.reached_share, step.reached_change)
+        yield _estimate(flow, name, "flow_instances_given_up", "share", step.given_up_share, step.given_up_change)
+        yield FigureRow(flow, name, "flow_instances_hit", "count", step.hit, None, None, step.reached)
+        for went in step.went:
+            share = went.share
+            figure = f"went_to_{went.to_step}" if went.to_step else "ended_here"
+            yield FigureRow(flow, name, figure, "share", share.value, share.low, share.high, share.observations,
+                            went.share_before)  # fmt: skip
+
+
+def _cost_rows(flow: str, cost: Cost) -> Iterator[FigureRow]:
+    amounts = (
+        ("bad_answers_more", cost.bad_answers_more),
+        ("flow_instances_hit_more", cost.instances_hit_more),
+        ("completions_lost", cost.completions_lost),
+        ("customers_hit_more", cost.customers_hit_more),
+    )
+    yield FigureRow(flow, "", "bad_answers", "count", cost.bad_answers, None, None, None)
+    yield FigureRow(flow, "", "flow_instances_hit", "count", cost.instances_hit, None, None, cost.instances)
+    yield FigureRow(flow, "", "customers_hit", "count", cost.customers_hit, None, None, cost.customers)
+    for name, amount in amounts:
+        if amount is not None:
+            yield FigureRow(flow, "", name, "count", amount.value, amount.low, amount.high, None)
 
 
 def _step_rows(flow: str, step: StepFigures) -> Iterator[FigureRow]:

@@ -53,8 +53,8 @@ def test_times_days_and_names() -> None:
     )
     assert text.splitlines() == [
         (
-            "cxgauge.yml:2: reports[0].time='00:05' is too early, figures of the last hour are not settled; write 00:10 or "
-            "later"
+            "cxgauge.yml:2: reports[0].time='00:05' is too early, figures of the last hour are not settled; write "
+            "00:10 or later"
         ),
         "cxgauge.yml:3: reports[1].day='32' is not a day of the month; write a number from 1 to 31, or statement",
         "cxgauge.yml:3: reports[1].name='a' is the name of reports[0] already; choose another",

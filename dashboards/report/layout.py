@@ -1,0 +1,41 @@
+"""What every laid-out form of a report shows: the values that its templates fill in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .funnel_view import cost_lines, detectable_lines, funnel_notes, funnel_rows
+from .report import Report
+from .view import (
+    alert_rows,
+    change_rows,
+    comparison_notes,
+    improvement_lines,
+    method,
+    mix_lines,
+    other_deviations,
+    quality,
+    too_few_steps,
+)
+
+__all__ = ["report_values"]
+
+
+def report_values(report: Report) -> dict[str, Any]:
+    """Rows and lines of a report for the templates of pages, HTML and Markdown."""
+    return {
+        "report": report,
+        "changes": change_rows(report),
+        "too_few": too_few_steps(report),
+        "notes": comparison_notes(report),
+        "funnel": funnel_rows(report),
+        "funnel_notes": funnel_notes(report),
+        "cost": cost_lines(report),
+        "detectable": detectable_lines(report),
+        "alerts": alert_rows(report),
+        "other_deviations": other_deviations(report),
+        "mix_lines": mix_lines,
+        "improvements": improvement_lines(report),
+        "quality": quality(report),
+        "method": method(report),
+    }
