@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..detection.calendar import local_time
-from .baseline import Profile
+from .profile import Profile
 
 __all__ = ["HOUR_SECONDS", "BandHour", "baseline_bands"]
 
@@ -41,9 +41,10 @@ def baseline_bands(profile: Profile, start: float, end: float) -> list[BandHour]
     hours = np.arange(np.ceil(start / HOUR_SECONDS), np.ceil(end / HOUR_SECONDS)) * HOUR_SECONDS
     if not len(hours):
         return []
-    level = profile.mix.at(local_time(hours + HOUR_SECONDS / 2, profile.settings))
+    level = profile.mix.at(local_time(hours + HOUR_SECONDS / 2, profile.settings)).astype(np.float64)
     noise = profile.shift.noise
-    variance = noise.fast_variance + noise.slow_variance + noise.white_variance + profile.shift.variance
+    spread = (noise.fast_variance, noise.slow_variance, noise.white_variance, profile.shift.variance)
+    variance = np.sum(spread, axis=0, dtype=np.float64)
     found: list[BandHour] = []
     for number, (scope, reason) in enumerate(zip(profile.fleet.scopes, profile.reasons, strict=True)):
         if scope.step is None or scope.dimensions or reason:

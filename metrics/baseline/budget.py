@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..detection.input import Fleet
 from ..detection.settings import MONTH_SECONDS, DetectionSettings
 
-__all__ = ["TAILS", "Budget", "divide_budget"]
+__all__ = ["TAILS", "Budget", "count_families", "divide_budget"]
 
 Floats = NDArray[Any]  # float64
 
@@ -33,7 +33,9 @@ class Budget:
     counts: Floats
 
 
-def divide_budget(fleet: Fleet, settings: DetectionSettings, latency: Floats, trials: Floats) -> Budget:
+def divide_budget(
+    fleet: Fleet, settings: DetectionSettings, latency: Floats, trials: Floats, families: int | None = None
+) -> Budget:
     """Divide the budget; a test without data takes no share.
 
     Args:
@@ -41,35 +43,46 @@ def divide_budget(fleet: Fleet, settings: DetectionSettings, latency: Floats, tr
         settings: The budget.
         latency: Whether a scope has durations, ``[S]``.
         trials: Whether a channel has trials, ``[len(fleet.channels)]``.
+        families: Over how many families the fleet's budget is divided, if ``fleet`` is a part of it only.
     """
-    scopes = len(fleet.scopes)
-    families = _families(fleet)
-    part = np.array([bool(scope.dimensions) for scope in fleet.scopes])
+    family = _families(fleet)
+    part = np.array([bool(scope.dimensions) for scope in fleet.scopes], dtype=bool)
     channel_scope = np.array([channel.scope for channel in fleet.channels], dtype=np.int64)
     by_cause = np.array([channel.check is not None for channel in fleet.channels], dtype=bool)
-    location = np.where(part, _LOCATION_PARTS, _LOCATION) * latency
-    tail = np.where(part, _TAIL_PARTS, _TAIL) * latency
-    failing = np.where(part[channel_scope], _BAD_PARTS, np.where(by_cause, _BY_CAUSE, _BAD)) * trials
-    for family in np.unique(families):
-        inside = families == family
-        in_channel = inside[channel_scope]
-        parts = max(int((part & inside & (latency > 0)).sum()), 1)
-        location[inside & part] /= parts
-        tail[inside & part] /= parts
-        for kind in (part[channel_scope], by_cause & ~part[channel_scope]):
-            failing[in_channel & kind] /= max(int((in_channel & kind & (trials > 0)).sum()), 1)
-        total = location[inside].sum() + tail[inside].sum() + failing[in_channel].sum()
-        if total > 0:
-            location[inside] /= total
-            tail[inside] /= total
-            failing[in_channel] /= total
-    count = max(len(np.unique(families)), 1)
+    of_channel, of_part = family[channel_scope], part[channel_scope]
+    size = int(family.max()) + 1 if len(family) else 0
+
+    def add(values: Floats, which: Any) -> Floats:
+        return np.bincount(which, values, minlength=size)
+
+    def shared(values: Floats, which: Any, among: Any, present: Any) -> Floats:
+        """``values``, of those among which a share is divided: over how many of their family are present."""
+        number = np.maximum(add(among & present, which), 1)[which]
+        return np.where(among, values / number, values)
+
+    location = shared(np.where(part, _LOCATION_PARTS, _LOCATION) * latency, family, part, latency > 0)
+    tail = shared(np.where(part, _TAIL_PARTS, _TAIL) * latency, family, part, latency > 0)
+    failing = np.where(of_part, _BAD_PARTS, np.where(by_cause, _BY_CAUSE, _BAD)) * trials
+    for among in (of_part, by_cause & ~of_part):
+        failing = shared(failing, of_channel, among, trials > 0)
+    total = add(location, family) + add(tail, family) + add(failing, of_channel)
+    total = np.where(total > 0, total, 1.0)
+    number = families if families is not None else count_families(fleet)
     each = settings.false_alarms_per_series_month
-    month = _RESERVE * (each if each is not None else settings.false_alarms_per_month / count)
+    month = _RESERVE * (each if each is not None else settings.false_alarms_per_month / max(number, 1))
     window = month * settings.window_seconds / MONTH_SECONDS
-    tails = np.repeat(tail / len(TAILS), len(TAILS))
-    share = np.array([1.0 / (families == families[index]).sum() for index in range(scopes)])
-    return Budget(location * window, share * window, np.concatenate([tails, failing]) * window)
+    tails = np.repeat(tail / total[family] / len(TAILS), len(TAILS))
+    share = 1.0 / add(np.ones(len(family)), family)[family]
+    return Budget(
+        location / total[family] * window,
+        share * window,
+        np.concatenate([tails, failing / total[of_channel]]) * window,
+    )
+
+
+def count_families(fleet: Fleet) -> int:
+    """Over how many families the budget is divided: steps, and flows of several steps."""
+    return max(len(np.unique(_families(fleet))), 1)
 
 
 def _families(fleet: Fleet) -> Any:

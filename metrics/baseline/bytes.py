@@ -15,14 +15,14 @@ from ..detection.shift import Noise
 from ..detection.special_days import SpecialDays
 from ..deviation import Scope
 from ..observation import SeriesKey
-from .baseline import Profile
 from .count import CountTest
+from .profile import Profile
 from .season import Season
 from .shift import ShiftTest
 
 __all__ = ["profile_from_bytes", "profile_to_bytes"]
 
-_VERSION = 2
+_VERSION = 3
 _PARTS: dict[str, Any] = {"season": Season, "volume": Season, "mix": Season, "shift": ShiftTest, "count": CountTest}
 _PARTS["special"] = SpecialDays
 

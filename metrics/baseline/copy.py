@@ -13,8 +13,8 @@ from ..detection.input import Channel, Fleet
 from ..detection.special_days import SpecialDays
 from ..deviation import Scope
 from ..observation import SeriesKey
-from .baseline import Profile
 from .budget import TAILS
+from .profile import Profile
 
 __all__ = ["copy_profile"]
 
@@ -102,6 +102,7 @@ def _select(profile: Profile, fleet: Fleet, cell_from: Any, scope_from: Any) -> 
         tail_slope=profile.tail_slope[scope_from],
         pair_rate=profile.pair_rate[pair_from],
         reasons=tuple(profile.reasons[index] for index in scope_from),
+        history_seconds=profile.history_seconds[scope_from],
         special=SpecialDays.none(len(fleet.cells), len(fleet.scopes)),
         **by_cell,
     )

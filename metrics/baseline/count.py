@@ -8,19 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..detection.count import CountState, advance_count, count_information
+from ..detection.count import count_information
+from ..detection.medians import every_nth
 from ..detection.settings import DetectionSettings
 from ..detection.threshold import correction, solve_threshold
+from .membership import Membership
 from .shift import BLOCK_SECONDS, evidence_limit, typical_windows
+from .walk import count_peaks
 
-__all__ = ["CountTest", "calibrate_counts", "pair_rates"]
+__all__ = [
+    "_HALF_HOUR_SECONDS",
+    "CountHistory",
+    "CountTest",
+    "calibrate_count_history",
+    "calibrate_counts",
+    "pair_rates",
+]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
+_HALF_HOUR_SECONDS = 1_800.0
 _SHAPE_PRIOR = 40.0  # counts that an even shape of the day counts for
 _RATE_FLOOR = 1e-5
-_DISPERSION_BLOCK_SECONDS = (1_800, 14_400)
+_DISPERSION_BLOCKS = (1, 8)  # in half hours
+_SAMPLE = 4_000  # windows from which typical ones are taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,77 @@ class CountTest:
     rate: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class CountHistory:
+    """Counts of ``J`` rates over ``T`` windows: by window where anything was ever counted, by half hour for all.
+
+    Attributes:
+        windows: ``T``.
+        starts: First window of each half hour, ``[B]``.
+        hour: Local hour of each half hour, ``[B]``.
+        active: Rates of which every window is kept, ``[A]``.
+        failed: Their counts, ``[T, A]`` float32.
+        expected: Counts expected from constant rates by cell, likewise.
+        half_failed: Counts of all rates by half hour, ``[B, J]``.
+        half_expected: Expected counts likewise.
+        sample: Expected counts of some windows, ``[N, J]``.
+        tried: Trials over the whole history, ``[J]``.
+        sample_tried: Trials of some windows, ``[N, J]``.
+    """
+
+    windows: int
+    starts: Integers
+    hour: Integers
+    active: Integers
+    failed: Floats
+    expected: Floats
+    half_failed: Floats
+    half_expected: Floats
+    sample: Floats
+    sample_tried: Floats
+    tried: Floats
+
+    @classmethod
+    def new(cls, starts: Integers, hour: Integers, windows: int, rates: int, active: Integers) -> CountHistory:
+        """Nothing counted yet."""
+        failed, expected = (np.zeros((windows, len(active)), dtype=np.float32) for _ in range(2))
+        half_failed, half_expected = (np.zeros((len(starts), rates)) for _ in range(2))
+        number = len(every_nth(np.arange(windows), _SAMPLE))
+        sample, sample_tried = (np.zeros((number, rates), dtype=np.float32) for _ in range(2))
+        sums = (half_failed, half_expected, sample, sample_tried, np.zeros(rates))
+        return cls(windows, starts, hour, active, failed, expected, *sums)
+
+    def add_failed(self, counts: Floats, members: Membership) -> None:
+        """Add counts of columns ``[T, C]`` to the rates that they are members of."""
+        self._active_members(members).add(self.failed, counts)
+        members.add(self.half_failed, self._by_half_hour(counts))
+
+    def add_tried(self, trials: Floats, expected: Membership, members: Membership) -> None:
+        """Add trials of columns ``[T, C]``; ``expected`` has the rate of each pair for its weight."""
+        self._active_members(expected).add(self.expected, trials)
+        halves, some = self._by_half_hour(trials), every_nth(trials, _SAMPLE)
+        expected.add(self.half_expected, halves)
+        expected.add(self.sample, some)
+        members.add(self.sample_tried, some)
+        members.add(self.tried[None], halves.sum(axis=0)[None])
+
+    def scale_expected(self, active: slice, factor: Floats) -> None:
+        """Multiply the expected counts of some active rates by ``factor [T, …]``, in place."""
+        self.expected[:, active] *= factor
+        rates = self.active[active]
+        self.half_expected[:, rates] = self._by_half_hour(self.expected[:, active])
+        self.sample[:, rates] = every_nth(self.expected[:, active], _SAMPLE)
+
+    def _by_half_hour(self, values: Floats) -> Floats:
+        return np.add.reduceat(values, self.starts, axis=0).astype(np.float64)
+
+    def _active_members(self, members: Membership) -> Membership:
+        place = np.searchsorted(self.active, members.target)
+        inside = place < len(self.active)
+        inside[inside] = self.active[place[inside]] == members.target[inside]
+        return Membership(members.source[inside], place[inside], members.weight[inside])
+
+
 def pair_rates(failed: Floats, tried: Floats, group: Integers) -> Floats:
     """Failure rate of each (cell, outcome), shrunk to the rate of its group.
 
@@ -65,7 +148,7 @@ def pair_rates(failed: Floats, tried: Floats, group: Integers) -> Floats:
 def calibrate_counts(
     failed: Floats, expected: Floats, tried: Floats, hour: Integers, rate: Floats, settings: DetectionSettings
 ) -> CountTest:
-    """Learn shape, dispersion and thresholds of ``J`` rates.
+    """Learn shape, dispersion and thresholds of ``J`` rates from plain columns.
 
     Args:
         failed: Counts ``[T, J]`` on consecutive windows.
@@ -75,70 +158,89 @@ def calibrate_counts(
         rate: False alarms a window allowed, ``[J]``; 0 = do not test.
         settings: Ratios, window and spike length.
     """
-    channels = failed.shape[1]
+    windows, rates = failed.shape
+    starts = np.arange(0, windows, max(int(_HALF_HOUR_SECONDS / settings.window_seconds), 1))
+    history = CountHistory.new(starts, hour[starts], windows, rates, np.arange(rates))
+    each = Membership.of(np.arange(rates), np.arange(rates))
+    none = Membership.of(np.zeros(0), np.zeros(0))
+    history.add_failed(failed.astype(np.float32), each)
+    history.add_tried(expected.astype(np.float32), each, none)
+    history.add_tried(tried.astype(np.float32), none, each)
+    return calibrate_count_history(history, hour, rate, settings)
+
+
+def calibrate_count_history(
+    history: CountHistory, hour: Integers, rate: Floats, settings: DetectionSettings
+) -> CountTest:
+    """Learn shape, dispersion and thresholds of ``J`` rates; arguments as for :func:`calibrate_counts`."""
+    channels = len(history.tried)
     shape = np.ones((24, channels))
     for each in range(24):
-        rows = hour == each
-        shape[each] = (failed[rows].sum(axis=0) + _SHAPE_PRIOR) / (expected[rows].sum(axis=0) + _SHAPE_PRIOR)
-    mean = expected * shape[hour]
-    dispersion = _dispersion(failed, mean, settings)
+        rows = history.hour == each
+        top, bottom = (part[rows].sum(axis=0) for part in (history.half_failed, history.half_expected))
+        shape[each] = (top + _SHAPE_PRIOR) / (bottom + _SHAPE_PRIOR)
+    dispersion = _dispersion(history, shape)
     ratios = np.array(settings.failure_ratios)
-    typical, share = typical_windows(np.where(tried > 0, mean, np.nan))
-    typical = np.where((tried > 0).any(axis=0), typical, 1e-9)
+    sampled = history.sample * shape[every_nth(hour, _SAMPLE)]
+    some = history.tried > 0
+    typical, share = typical_windows(np.where(history.sample_tried > 0, sampled, np.nan))
+    typical = np.where(some, typical, 1e-9)
     information = np.stack([count_information(level, dispersion, ratios) for level in typical])
     wanted = np.maximum(np.broadcast_to(rate / np.sqrt(len(ratios)), (len(ratios), channels)), 1e-12)
     threshold = solve_threshold(information, share, wanted)
     middle = np.median(information, axis=0)
-    limit = evidence_limit(threshold, middle, settings)
-    peaks = _peaks(failed, mean, tried, ratios, dispersion, threshold, limit, settings)
+    peaks = _peaks(history, hour, shape, dispersion, threshold, evidence_limit(threshold, middle, settings), settings)
     more = correction(peaks, rate * BLOCK_SECONDS / settings.window_seconds)
     threshold = np.maximum(threshold + np.clip(more, -1.0, 20.0), 3.0)
-    total = tried.sum(axis=0)
-    threshold = np.where((total > 0) & (rate > 0), threshold, np.inf)
-    overall = np.divide(mean.sum(axis=0), total, out=np.zeros(channels), where=total > 0)
+    threshold = np.where(some & (rate > 0), threshold, np.inf)
+    mean = np.einsum("bj,bj->j", history.half_expected, shape[history.hour])
+    overall = np.divide(mean, history.tried, out=np.zeros(channels), where=some)
     limit = evidence_limit(np.where(np.isfinite(threshold), threshold, 1.0), middle, settings)
     return CountTest(ratios, shape, dispersion, threshold, limit, np.median(typical, axis=0), overall)
 
 
-def _dispersion(failed: Floats, mean: Floats, settings: DetectionSettings) -> Floats:
+def _dispersion(history: CountHistory, shape: Floats) -> Floats:
     """Long-run over-dispersion of a window: the larger of what sums of half an hour and of four hours show."""
-    lengths = [max(int(seconds / settings.window_seconds), 1) for seconds in _DISPERSION_BLOCK_SECONDS]
-    return np.asarray(np.max([_block_dispersion(failed, mean, length) for length in lengths], axis=0))
+    mean = history.half_expected * shape[history.hour]
+    each = history.windows / max(len(history.starts), 1)
+    found = [_block_dispersion(history.half_failed, mean, length, each * length) for length in _DISPERSION_BLOCKS]
+    return np.asarray(np.max(found, axis=0))
 
 
-def _block_dispersion(failed: Floats, mean: Floats, length: int) -> Floats:
-    """Over-dispersion that explains the spread of sums of ``length`` windows, pulled in at six deviations."""
+def _block_dispersion(failed: Floats, mean: Floats, length: int, windows: float) -> Floats:
+    """Over-dispersion that explains the spread of sums of ``length`` half hours, pulled in at six deviations."""
     blocks = len(failed) // length
     if blocks < 4:
         return np.full(failed.shape[1], 0.1)
     y = failed[: blocks * length].reshape(blocks, length, -1).sum(axis=1)
     m = mean[: blocks * length].reshape(blocks, length, -1).sum(axis=1)
     out = np.zeros(failed.shape[1])
+    square = (m**2).sum(axis=0)
+    # one standard error on the safe side
+    error = np.sqrt((2 * m**2 + m).sum(axis=0))
     for _ in range(3):
-        edge = 6 * np.sqrt(m * (1 + out / length * m)) + 1
+        edge = 6 * np.sqrt(m * (1 + out / windows * m)) + 1
         excess = (np.clip(y - m, -edge, edge) ** 2 - m).sum(axis=0)
-        square = (m**2).sum(axis=0)
-        # one standard error on the safe side
-        error = np.sqrt((2 * m**2 + m).sum(axis=0))
-        out = np.divide(np.maximum(excess + error, 0.0), square, out=np.zeros_like(square), where=square > 0) * length
+        out = np.divide(np.maximum(excess + error, 0.0), square, out=np.zeros_like(square), where=square > 0) * windows
     return out
 
 
 def _peaks(
-    failed: Floats,
-    mean: Floats,
-    tried: Floats,
-    ratios: Floats,
+    history: CountHistory,
+    hour: Integers,
+    shape: Floats,
     dispersion: Floats,
     threshold: Floats,
     limit: Floats,
     settings: DetectionSettings,
 ) -> Floats:
-    windows, channels = failed.shape
+    """Block maxima of evidence over threshold, ``[B, J]``; without any count there is no evidence."""
     block = max(int(BLOCK_SECONDS / settings.window_seconds), 1)
-    peaks = np.full((-(-windows // block), channels), -np.inf)
-    state = CountState.new(len(ratios), channels)
-    for t in range(windows):
-        advance_count(state, ratios, dispersion, limit, float(t), failed[t], mean[t], tried[t])
-        np.maximum(peaks[t // block], (state.evidence - threshold).max(axis=0), out=peaks[t // block])
+    active, ratios = history.active, np.array(settings.failure_ratios)
+    peaks = np.broadcast_to(-threshold.min(axis=0), (-(-history.windows // block), len(history.tried))).copy()
+    if len(active):
+        mean = history.expected * shape[:, active].astype(np.float32)[hour]
+        peaks[:, active] = count_peaks(
+            history.failed, mean, ratios, dispersion[active], threshold[:, active], limit[:, active], block
+        )
     return peaks

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..detection.medians import median
+from ..detection.medians import every_nth, median
 from ..detection.settings import DetectionSettings
 from ..detection.shift import Noise
+from .walk import ABSENT
 
 __all__ = ["fit_noise"]
 
@@ -18,6 +19,8 @@ Floats = NDArray[Any]  # float64
 _SHORT_LAGS = (1, 2, 3, 4, 6, 8, 11, 15)
 _CORRELATIONS = np.array([0, *np.arange(0.1, 0.7, 0.1), *np.arange(0.65, 0.9, 0.025), 0.9, 0.92, 0.94, 0.96])
 _SAFE_SIDE = 1.1  # the long-run variance is known to about a tenth
+_ROWS_AT_ONCE = 1_440
+_SAMPLE = 4_000  # windows from which medians are taken
 _LEVEL_FLOOR = 0.002  # no level is known better than this (ln seconds)
 
 
@@ -30,21 +33,25 @@ def fit_noise(residual: Floats, variance: Floats, settings: DetectionSettings) -
 
     Args:
         residual: Cross-fitted residuals ``[T, S]`` on consecutive windows.
-        variance: Sampling variances ``[T, S]``, ``inf`` where there is no data.
+        variance: Sampling variances ``[T, S]``, ``inf`` or :data:`~.walk.ABSENT` without data.
         settings: For the length of a window and the correlation time of the slow part.
     """
-    seen = np.isfinite(variance)
+    variance = variance.astype(np.float32)
+    seen = variance < ABSENT
     middle = _median(np.where(seen, variance, np.nan))
-    weight = np.where(seen, 1.0 / (np.where(seen, variance, 1.0) + middle), 0.0)
-    scale = 1.4826 * _median(np.where(seen, np.abs(residual) * np.sqrt(weight), np.nan))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        limit = np.where(weight > 0, 4 * scale / np.sqrt(weight), 0.0)
-    r = np.clip(np.where(seen, residual, 0.0), -limit, limit)
-    total = weight.sum(axis=0)
-    r = r - np.divide((weight * r).sum(axis=0), total, out=np.zeros_like(total), where=total > 0)
-    weighted = weight * r
-    zero = _mean(weighted * r * weight, weight * weight)
-    sampling = _mean(np.where(seen, variance, 0.0) * weight * weight, weight * weight)
+    weight = np.where(seen, 1.0 / (variance + middle), np.float32(0.0))
+    root = np.sqrt(weight)
+    r = np.where(seen, residual, 0.0).astype(np.float32)
+    r *= root
+    scale = 4 * 1.4826 * _median(np.where(seen, np.abs(r), np.nan))
+    np.clip(r, -scale, scale, out=r)
+    r *= root  # now weight times residual
+    total = weight.sum(axis=0, dtype=np.float64)
+    mean = np.divide(r.sum(axis=0, dtype=np.float64), total, out=np.zeros_like(total), where=total > 0)
+    r -= weight * mean.astype(np.float32)
+    weighted = r
+    zero = _ratio(_dot(weighted, weighted), _dot(weight, weight))
+    sampling = _ratio(_dot(np.where(seen, variance, np.float32(0.0)) * weight, weight), _dot(weight, weight))
     windows = len(r)
     per_hour = 3600 / settings.window_seconds
     slow_corr = float(np.exp(-settings.window_seconds / settings.slow_correlation_seconds))
@@ -71,13 +78,22 @@ def fit_noise(residual: Floats, variance: Floats, settings: DetectionSettings) -
 
 
 def _covariance(weighted: Floats, weight: Floats, lag: int) -> Floats:
-    return _mean(weighted[lag:] * weighted[:-lag], weight[lag:] * weight[:-lag])
+    return _ratio(_dot(weighted[lag:], weighted[:-lag]), _dot(weight[lag:], weight[:-lag]))
 
 
-def _mean(top: Floats, bottom: Floats) -> Floats:
-    total = bottom.sum(axis=0)
-    return np.asarray(np.divide(top.sum(axis=0), total, out=np.zeros_like(total), where=total > 0))
+def _dot(one: Floats, other: Floats) -> Floats:
+    """Sums over time of products, in stretches so that single precision is exact enough."""
+    total = np.zeros(one.shape[1])
+    for begin in range(0, len(one), _ROWS_AT_ONCE):
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        total += np.einsum("ts,ts->s", one[part], other[part])
+    return total
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    return np.asarray(np.divide(top, bottom, out=np.zeros_like(bottom), where=bottom > 0))
 
 
 def _median(values: Floats) -> Floats:
-    return np.asarray(np.nan_to_num(median(values), nan=1.0))
+    """Medians of some windows."""
+    return np.asarray(np.nan_to_num(median(every_nth(values, _SAMPLE)), nan=1.0)).astype(np.float32)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..detection.medians import quantiles
+from ..detection.medians import every_nth, quantiles
 from ..detection.settings import DetectionSettings
-from ..detection.shift import Noise, ShiftState, advance_shift, steady_information
+from ..detection.shift import Noise, steady_information
 from ..detection.threshold import correction, solve_threshold
 from .noise import fit_noise
+from .walk import ABSENT, shift_peaks
 
 __all__ = ["BLOCK_SECONDS", "ShiftTest", "calibrate_shift", "evidence_limit", "typical_windows"]
 
@@ -21,6 +22,7 @@ Floats = NDArray[Any]  # float64
 _ASYMMETRY = 1.0  # nats by which one side may be worse than both together before it counts alone
 _RELIEF = 0.4  # the most that history may lower a threshold below theory
 
+_SAMPLE = 4_000  # windows from which typical ones are taken
 BLOCK_SECONDS = 21_600  # excursions are counted in blocks of six hours
 
 
@@ -49,8 +51,8 @@ def calibrate_shift(
     """Learn noise and thresholds of ``Q`` quantities from cross-fitted residuals.
 
     Args:
-        residual: Residuals ``[T, Q]`` on consecutive windows.
-        variance: Sampling variances ``[T, Q]``, ``inf`` without data.
+        residual: Residuals ``[T, Q]`` on consecutive windows, 0 without data.
+        variance: Sampling variances ``[T, Q]``, ``inf`` or :data:`~.walk.ABSENT` without data.
         shifts: Shifts tested for ``[J, Q]``, the first half up, the second half down.
         rates: False alarms a window allowed up and down, ``[Q]`` each.
         settings: Window length and spike length.
@@ -65,8 +67,8 @@ def calibrate_shift(
     threshold = solve_threshold(information, share, rate)
     middle = np.median(information, axis=0)
     limit = evidence_limit(threshold, middle, settings)
-    peaks = _peaks(residual, variance, noise, shifts, threshold, limit, settings)
     block = BLOCK_SECONDS / settings.window_seconds
+    peaks = shift_peaks(residual, variance, noise, shifts, threshold, limit, max(int(block), 1))
     up, down = (np.asarray(each) * block for each in rates)
     for side, mask in enumerate((slice(0, half), slice(half, None))):
         mine, other = (up, down) if side == 0 else (down, up)
@@ -79,32 +81,10 @@ def calibrate_shift(
     return ShiftTest(noise, shifts, threshold, evidence_limit(threshold, middle, settings), np.median(typical, axis=0))
 
 
-def _peaks(
-    residual: Floats,
-    variance: Floats,
-    noise: Noise,
-    shifts: Floats,
-    threshold: Floats,
-    limit: Floats,
-    settings: DetectionSettings,
-) -> Floats:
-    """Block maxima of evidence over threshold, up and down, ``[2, B, Q]``."""
-    windows, quantities = residual.shape
-    block = max(int(BLOCK_SECONDS / settings.window_seconds), 1)
-    half = len(shifts) // 2
-    peaks = np.full((2, -(-windows // block), quantities), -np.inf)
-    state, none = ShiftState.new(noise, len(shifts)), np.zeros(quantities)
-    for t in range(windows):
-        advance_shift(state, noise, shifts, limit, float(t), residual[t], variance[t], none)
-        over = state.evidence - threshold
-        np.maximum(peaks[0, t // block], over[:half].max(axis=0), out=peaks[0, t // block])
-        np.maximum(peaks[1, t // block], over[half:].max(axis=0), out=peaks[1, t // block])
-    return peaks
-
-
 def typical_windows(values: Floats) -> tuple[Floats, Floats]:
-    """Nine typical windows: quantiles over time of finite ``values [T, Q]``, and their shares."""
-    levels = quantiles(np.where(np.isfinite(values), values, np.nan), np.linspace(0.06, 0.94, 9))
+    """Nine typical windows: quantiles over some windows of finite ``values [T, Q]``, and their shares."""
+    some = every_nth(values, _SAMPLE)
+    levels = quantiles(np.where(some < ABSENT, some, np.nan), np.linspace(0.06, 0.94, 9)).astype(np.float64)
     return np.nan_to_num(levels, nan=1.0), np.full(9, 1 / 9)
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "Drift",
     "Grid",
     "ShiftInputs",
+    "faded_drift",
     "shift_inputs",
     "shift_inputs_of_window",
     "volume_terms",
@@ -146,6 +147,24 @@ class Drift:
         self.score += information * np.where(seen, np.clip(residual, -1.0, 1.0), 0.0)
         self.weight += information
         return np.asarray(self.score / (self.weight + _DRIFT_PRIOR))
+
+
+def faded_drift(residual: Floats, variance: Floats) -> Floats:
+    """:meth:`Drift.advance` of every window ``[T, S]`` at once, up to a thousandth of what it remembers.
+
+    The sums that forget are built by doubling: what reaches back 2k windows is what reaches back k windows, now and
+    k windows ago.
+    """
+    information = np.minimum(1.0 / variance, np.float32(_DRIFT_INFORMATION))
+    score = information * np.clip(residual, -1.0, 1.0)
+    for values in (information, score):
+        lag, memory = 1, _DRIFT_MEMORY
+        while memory > 1e-3 and lag < len(values):
+            values[lag:] += values[:-lag] * np.float32(memory)
+            lag, memory = 2 * lag, memory * memory
+    information += np.float32(_DRIFT_PRIOR)
+    score /= information
+    return np.asarray(score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,23 @@ class Measurements:
             self.tried[rows],
         )
 
+    def cut(self, begin: int, end: int) -> Measurements:
+        """Consecutive rows, not copied."""
+        rows, first = slice(begin, end), int(self.offsets[begin])
+        entries = slice(first, int(self.offsets[end]))
+        return Measurements(
+            self.window_start[rows],
+            self.cell[rows],
+            self.count[rows],
+            self.sum_log[rows],
+            self.sum_log_sq[rows],
+            self.offsets[begin : end + 1] - first,
+            self.buckets[entries],
+            self.bucket_counts[entries],
+            self.failed[rows],
+            self.tried[rows],
+        )
+
     def windows(self) -> Iterable[tuple[float, Measurements]]:
         """The rows window by window, in order of time."""
         order = np.argsort(self.window_start, kind="stable")

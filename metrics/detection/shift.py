@@ -32,7 +32,7 @@ Integers = NDArray[Any]  # int64
 FILTER_CLIP = 3.0  # innovations beyond this many deviations are pulled in before they move the filter
 EVIDENCE_CLIP = 2.5  # evidence for δ counts a residual at most this many deviations beyond δ
 _AT_ONCE = 4_096  # scopes whose arithmetic stays within a core's cache
-_UNSEEN = 1e30  # the variance of a window without data, as a number: it says nothing
+_UNSEEN = 1e15  # the variance of a window without data, as a number: it says nothing
 
 
 @dataclass(slots=True)

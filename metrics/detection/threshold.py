@@ -11,6 +11,7 @@ __all__ = ["correction", "excursion_rate", "solve_threshold"]
 
 Floats = NDArray[Any]  # float64
 
+_FEWEST_PEAKS = 8  # with fewer a tail says nothing
 _OVERSHOOT = 1.166  # twice Siegmund's 0.583
 
 
@@ -59,15 +60,19 @@ def correction(peaks: Floats, block_rate: Floats, *, prior: float = 10.0, share:
     Returns:
         What to add to every threshold of a scope, ``[S]``; 0 where history is too short to say.
     """
-    out = np.zeros(peaks.shape[1])
-    for s in range(peaks.shape[1]):
-        values = np.sort(peaks[np.isfinite(peaks[:, s]), s])
-        number = int(len(values) * share)
-        if number < 8:
-            continue
-        over = values[-number:] - values[-number - 1]
-        # the largest excess is limited so that one real incident in the history does not set the threshold
-        limit = np.log(number) + 3.0
-        scale = (np.minimum(over, limit).sum() + prior) / (number + prior)
-        out[s] = values[-number - 1] + scale * np.log(share / max(float(block_rate[s]), 1e-12))
-    return out
+    if not len(peaks):
+        return np.zeros(peaks.shape[1])
+    there = np.isfinite(peaks)
+    ordered = -np.sort(-np.where(there, peaks, -np.inf), axis=0)
+    number = (there.sum(axis=0) * share).astype(np.int64)
+    enough = number >= _FEWEST_PEAKS
+    safe = np.where(enough, number, 0)
+    base = np.take_along_axis(ordered, safe[None], axis=0)[0]
+    base = np.where(enough, base, 0.0)
+    inside = np.arange(len(ordered))[:, None] < safe
+    # the largest excess is limited so that one real incident in the history does not set the threshold
+    with np.errstate(invalid="ignore"):
+        over = np.where(inside & enough, np.minimum(ordered - base, np.log(np.maximum(safe, 1)) + 3.0), 0.0)
+    scale = (over.sum(axis=0) + prior) / (safe + prior)
+    more = base + scale * np.log(share / np.maximum(block_rate, 1e-12))
+    return np.asarray(np.where(enough, more, 0.0))

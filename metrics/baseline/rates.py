@@ -1,0 +1,123 @@
+"""Counts of tails and failures by window: what the count tests are learnt from.
+
+A channel in which nothing ever failed needs no columns: all that is learnt of it is linear in its trials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..detection.channels import ChannelMap
+from ..detection.input import Fleet, Measurements
+from .budget import TAILS
+from .cells import CellFigures, Rows
+from .count import CountHistory, pair_rates
+from .membership import Membership
+from .timetable import Timetable
+
+__all__ = ["RateColumns", "cell_totals"]
+
+Floats = NDArray[Any]  # float32 or float64
+Integers = NDArray[Any]  # int64
+
+
+@dataclass(slots=True)
+class RateColumns:
+    """Sums over the cells of ``J`` count tests: two tails of every scope, then the failure channels.
+
+    Attributes:
+        channels: Pairs of cell and outcome column, and which channel each belongs to.
+        rate: Usual failure rate of each pair, ``[P]``.
+        tail_rate: Usual share of each cell's observations beyond the tail edges, ``[C, 2]``.
+        history: The sums.
+    """
+
+    channels: ChannelMap
+    rate: Floats
+    tail_rate: Floats
+    history: CountHistory
+
+    @classmethod
+    def new(cls, fleet: Fleet, failed: Floats, tried: Floats, table: Timetable) -> RateColumns:
+        """No cell yet.
+
+        Args:
+            fleet: Scopes and channels.
+            failed: Failures of each cell by outcome column over the history, ``[C, F]``.
+            tried: Trials likewise.
+            table: Local time of the windows.
+        """
+        channels = ChannelMap.of(fleet)
+        cell, column = channels.pairs[:, 0], channels.pairs[:, 1]
+        there = column < failed.shape[1]
+        safe = np.minimum(column, max(failed.shape[1] - 1, 0))
+        pair_failed = np.where(there, failed[cell, safe], 0.0) if failed.shape[1] else np.zeros(len(cell))
+        pair_tried = np.where(there, tried[cell, safe], 0.0) if failed.shape[1] else np.zeros(len(cell))
+        tails = len(fleet.scopes) * len(TAILS)
+        ever = np.zeros(len(fleet.channels))
+        np.add.at(ever, channels.member_channel, pair_failed[channels.member_pair])
+        active = np.concatenate([np.arange(tails), tails + np.flatnonzero(ever > 0)])
+        starts, hour = table.half_hours()
+        return cls(
+            channels,
+            pair_rates(pair_failed, pair_tried, channels.group),
+            np.zeros((len(fleet.cells), len(TAILS))),
+            CountHistory.new(starts, hour, len(table.day), tails + len(fleet.channels), active),
+        )
+
+    def add(self, rows: Rows, cells: Integers, figures: CellFigures, members: Membership, fleet: Fleet) -> None:
+        """Add some cells: tails of their scopes and failures of their channels."""
+        self._add_tails(cells, figures, members, fleet.family[cells])
+        place = np.full(len(fleet.cells), -1)
+        place[cells] = np.arange(len(cells))
+        pairs = self.channels.pairs[self.channels.member_pair]
+        here = np.flatnonzero(place[pairs[:, 0]] >= 0)
+        source, column = place[pairs[here, 0]], pairs[here, 1]
+        target = self.channels.member_channel[here] + self.tail_rate.shape[1] * len(fleet.scopes)
+        columns = rows.history.failed.shape[1]
+        for each in range(columns):
+            mine = column == each
+            values = rows.history.failed[:, each]
+            if mine.any() and values.any():
+                self.history.add_failed(rows.dense(values), Membership.of(source[mine], target[mine]))
+        rate, share = self.rate[self.channels.member_pair[here]], self.channels.member_share[here]
+        for alike in _alike(rows.history.tried):
+            mine = np.isin(column, alike)
+            if mine.any():
+                expected = Membership.of(source[mine], target[mine], rate[mine])
+                trials = Membership.of(source[mine], target[mine], share[mine])
+                self.history.add_tried(rows.dense(rows.history.tried[:, alike[0]]), expected, trials)
+
+    def _add_tails(self, cells: Integers, figures: CellFigures, members: Membership, family: Integers) -> None:
+        total = figures.trials.sum(axis=0, dtype=np.float64)
+        for k in range(len(TAILS)):
+            usual = pair_rates(figures.tails[k].sum(axis=0, dtype=np.float64), total, family)
+            self.tail_rate[cells, k] = usual
+            target = members.target * len(TAILS) + k
+            self.history.add_failed(figures.tails[k], Membership.of(members.source, target))
+            expected = Membership.of(members.source, target, usual[members.source])
+            self.history.add_tried(figures.trials, expected, Membership.of(members.source, target))
+
+
+def _alike(tried: Floats) -> list[Integers]:
+    """Outcome columns that have the same trials, together."""
+    left = list(range(tried.shape[1]))
+    groups = []
+    while left:
+        same = [left[0], *(each for each in left[1:] if np.array_equal(tried[:, each], tried[:, left[0]]))]
+        groups.append(np.array(same))
+        left = [each for each in left if each not in same]
+    return groups
+
+
+def cell_totals(history: Measurements, values: Floats, cells: int) -> Floats:
+    """Sums by cell of outcome columns ``[R, F]``, rows sorted by cell."""
+    out = np.zeros((cells, values.shape[1]))
+    if len(history):
+        starts = np.flatnonzero(np.concatenate(([True], history.cell[1:] != history.cell[:-1])))
+        out[history.cell[starts]] = np.add.reduceat(values, starts, axis=0, dtype=np.float64)
+    return out

@@ -1,0 +1,212 @@
+"""Running the tests over history, many series and many stretches of time at once.
+
+What :func:`~..detection.shift.advance_shift` and :func:`~..detection.count.advance_count` do window by window is done
+here for the evidence alone, in single precision and in place. A history is cut into stretches that
+are run side by side: each begins some blocks early, so that at its own first window the test knows nearly what it would
+know in one go (evidence returns to zero many times in a day).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..detection.shift import EVIDENCE_CLIP, FILTER_CLIP, Noise
+
+__all__ = ["ABSENT", "count_peaks", "shift_peaks"]
+
+Floats = NDArray[Any]  # float32 or float64
+
+ABSENT = 1e15  # the variance of a window without data: it says nothing, and its inverse is still a normal number
+_WIDTH = 6_144  # series times stretches that are run side by side
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretches:
+    """How a history of ``blocks`` blocks is cut: ``number`` stretches of ``length`` windows after ``lead`` more."""
+
+    number: int
+    length: int
+    lead: int
+    block: int
+    blocks: int
+
+    @classmethod
+    def of(cls, windows: int, series: int, block: int, lead: int) -> _Stretches:
+        blocks = -(-windows // block)
+        number = int(np.clip(_WIDTH // max(series, 1), 1, max(blocks // (4 * lead), 1)))
+        each = -(-blocks // number)
+        number = -(-blocks // each)
+        return cls(number, each * block, lead * block if number > 1 else 0, block, blocks)
+
+    def cut(self, values: Floats, absent: float) -> Floats:
+        """``values [T, Q]`` as ``[lead + length, number * Q]``; ``absent`` before the beginning and after the end."""
+        windows, series = values.shape
+        out = np.full((self.lead + self.length, self.number, series), absent, dtype=np.float32)
+        for index in range(self.number):
+            first = index * self.length - self.lead
+            begin, end = max(first, 0), min(first + self.lead + self.length, windows)
+            out[begin - first : end - first, index] = values[begin:end]
+        return out.reshape(self.lead + self.length, -1)
+
+    def joined(self, peaks: Floats, series: int) -> Floats:
+        """``[…, blocks of a stretch, number * Q]`` as ``[…, blocks, Q]``."""
+        *front, each, _ = peaks.shape
+        apart = peaks.reshape(*front, each, self.number, series)
+        return np.moveaxis(apart, -2, -3).reshape(*front, each * self.number, series)[..., : self.blocks, :]
+
+    def tiled(self, values: Floats) -> Floats:
+        return np.tile(values.astype(np.float32), self.number)
+
+
+def shift_peaks(
+    residual: Floats, variance: Floats, noise: Noise, shifts: Floats, threshold: Floats, limit: Floats, block: int
+) -> Floats:
+    """Block maxima of evidence over threshold, up and down, ``[2, B, Q]``: as :func:`advance_shift` would find them.
+
+    Args:
+        residual: Residuals ``[T, Q]`` on consecutive windows, 0 without data.
+        variance: Sampling variances ``[T, Q]``, ``inf`` or :data:`ABSENT` without data.
+        noise: Noise of the quantities.
+        shifts: Shifts tested for ``[J, Q]``, the first half up, the second half down, of the same sizes.
+        threshold: Thresholds ``[J, Q]``.
+        limit: The most evidence of one window ``[J, Q]``.
+        block: Windows of a block.
+    """
+    windows, series = residual.shape
+    hypotheses = len(shifts)
+    cut = _Stretches.of(windows, series, block, 2)
+    r, v = cut.cut(residual, 0.0), cut.cut(np.minimum(variance, np.float32(ABSENT)), ABSENT)
+    evidence = _Walk(cut, noise, shifts, limit)
+    top = np.zeros((hypotheses, r.shape[1]), dtype=np.float32)
+    most = np.zeros((cut.length // block, hypotheses, r.shape[1]), dtype=np.float32)
+    for t in range(len(r)):
+        np.maximum(top, evidence.advance(r[t], v[t]), out=top)
+        if (t + 1) % block == 0:
+            if t >= cut.lead:
+                most[(t - cut.lead) // block] = top
+            top[:] = 0.0
+    most -= cut.tiled(threshold)
+    half = hypotheses // 2
+    sides = np.stack([most[:, :half].max(axis=1), most[:, half:].max(axis=1)])
+    return cut.joined(sides, series)
+
+
+class _Walk:
+    """The evidence of the shift test, and what it needs: the filter and the echo of each hypothesis."""
+
+    def __init__(self, cut: _Stretches, noise: Noise, shifts: Floats, limit: Floats) -> None:
+        f, s = cut.tiled(noise.fast_correlation), cut.tiled(noise.slow_correlation)
+        fast, slow = cut.tiled(noise.fast_variance), cut.tiled(noise.slow_variance)
+        self._f, self._s, self._ff, self._fs, self._ss = f, s, f * f, f * s, s * s
+        self._add_fast, self._add_slow = fast * (1 - f * f), slow * (1 - s * s)
+        self._white = cut.tiled(noise.white_variance)
+        self._size, self._limit = cut.tiled(np.abs(shifts)), cut.tiled(limit)
+        self._level_fast, self._level_slow = np.zeros_like(f), np.zeros_like(f)
+        self._p_fast, self._p_cross, self._p_slow = fast.copy(), np.zeros_like(f), slow.copy()
+        shape = self._size.shape
+        self._evidence, self._echo_fast, self._echo_slow, self._gain, self._step, self._half = (
+            np.zeros(shape, dtype=np.float32) for _ in range(6)
+        )
+        self._running = np.zeros(shape, dtype=np.float32)
+
+    def advance(self, residual: Floats, variance: Floats) -> Floats:
+        """Take one window; returns the evidence ``[J, W]``, which the next call overwrites."""
+        innovation, spread = self._predict(residual, variance)
+        inverse, root = 1.0 / spread, np.sqrt(spread)
+        k_fast, k_slow = (self._p_fast + self._p_cross) * inverse, (self._p_cross + self._p_slow) * inverse
+        self._weigh(innovation, inverse, root, (k_fast, k_slow))
+        root *= FILTER_CLIP
+        np.minimum(np.maximum(innovation, -root), root, out=innovation)
+        self._level_fast += k_fast * innovation
+        self._level_slow += k_slow * innovation
+        fast, cross = self._p_fast + self._p_cross, self._p_cross + self._p_slow
+        self._p_fast -= k_fast * fast
+        self._p_slow -= k_slow * cross
+        self._p_cross -= k_fast * cross
+        return self._evidence
+
+    def _predict(self, residual: Floats, variance: Floats) -> tuple[Floats, Floats]:
+        self._level_fast *= self._f
+        self._level_slow *= self._s
+        self._p_fast *= self._ff
+        self._p_fast += self._add_fast
+        self._p_cross *= self._fs
+        self._p_slow *= self._ss
+        self._p_slow += self._add_slow
+        spread = self._p_cross * 2.0
+        spread += self._p_fast
+        spread += self._p_slow
+        spread += variance
+        spread += self._white
+        innovation = residual - self._level_fast
+        innovation -= self._level_slow
+        return innovation, spread
+
+    def _weigh(self, innovation: Floats, inverse: Floats, root: Floats, gains: tuple[Floats, Floats]) -> None:
+        """The step of every hypothesis, in place; see :func:`~..detection.shift.advance_shift` for the formulas."""
+        gain, step, half, running = self._gain, self._step, self._half, self._running
+        self._echo_fast *= self._f
+        self._echo_slow *= self._s
+        np.add(self._echo_fast, self._echo_slow, out=gain)
+        np.subtract(1.0, gain, out=gain)
+        np.multiply(gain, self._size, out=half)
+        np.add(half, root * EVIDENCE_CLIP, out=step)
+        up, down = step[: len(step) // 2], step[len(step) // 2 :]
+        np.minimum(up, innovation, out=up)
+        np.minimum(down, -innovation, out=down)
+        step *= half
+        half *= half
+        half *= 0.5
+        step -= half
+        step *= inverse
+        np.minimum(step, self._limit, out=step)
+        self._evidence += step
+        np.maximum(self._evidence, 0.0, out=self._evidence)
+        np.greater(self._evidence, 0.0, out=running)
+        for echo, k in zip((self._echo_fast, self._echo_slow), gains, strict=True):
+            np.multiply(gain, k, out=step)
+            np.add(echo, step, out=echo)
+            np.multiply(echo, running, out=echo)
+
+
+def count_peaks(
+    failed: Floats, mean: Floats, ratios: Floats, dispersion: Floats, threshold: Floats, limit: Floats, block: int
+) -> Floats:
+    """Block maxima of evidence over threshold, ``[B, J]``: as :func:`advance_count` would find them.
+
+    Args:
+        failed: Counts ``[T, J]`` on consecutive windows.
+        mean: Expected counts ``[T, J]``.
+        ratios: Ratios tested for ``[K]``.
+        dispersion: Over-dispersion of a window ``[J]``.
+        threshold: Thresholds ``[K, J]``.
+        limit: The most evidence of one window ``[K, J]``.
+        block: Windows of a block.
+    """
+    windows, channels = failed.shape
+    cut = _Stretches.of(windows, channels, block, 4)
+    y, mu = cut.cut(failed, 0.0), cut.cut(mean, 0.0)
+    ratio = ratios.astype(np.float32)[:, None]
+    gain, loss = np.log(ratio), ratio - 1
+    spread, most_step = cut.tiled(dispersion), cut.tiled(limit)
+    evidence, step, cost, top = (np.zeros((len(ratios), y.shape[1]), dtype=np.float32) for _ in range(4))
+    most = np.zeros((cut.length // block, *evidence.shape), dtype=np.float32)
+    for t in range(len(y)):
+        scale = 1.0 / (1.0 + spread * mu[t])
+        np.multiply(gain, y[t] * scale, out=step)
+        np.multiply(loss, mu[t] * scale, out=cost)
+        step -= cost
+        np.minimum(step, most_step, out=step)
+        evidence += step
+        np.maximum(evidence, 0.0, out=evidence)
+        np.maximum(top, evidence, out=top)
+        if (t + 1) % block == 0:
+            if t >= cut.lead:
+                most[(t - cut.lead) // block] = top
+            top[:] = 0.0
+    most -= cut.tiled(threshold)
+    return cut.joined(most.max(axis=1), channels)
