@@ -145,6 +145,50 @@ class Detector:
         self._accepted_rate[pairs] += np.log((failed + whole) / (expected + 1.0))
         return np.asarray(pairs)
 
+    @property
+    def follower(self) -> Follower:
+        """What follows the scopes; for modules of this package."""
+        return self._follower
+
+    @property
+    def channels(self) -> ChannelMap:
+        """Which pairs of cell and outcome column each failure channel adds up."""
+        return self._channels
+
+    @property
+    def accepted_level(self) -> Floats:
+        """Levels of cells that people accepted since the profile was learnt, log-ratios ``[C]``."""
+        return self._accepted_level
+
+    @property
+    def accepted_rate(self) -> Floats:
+        """Rates of pairs of cell and outcome column likewise, ``[P]``."""
+        return self._accepted_rate
+
+    def take_position(self, old: Detector) -> None:
+        """Go on behind the last window of another detector, with its counters."""
+        self._last, self.late_windows, self.unknown_cells = old._last, old.late_windows, old.unknown_cells
+
+    def take_accepted(
+        self, old: Detector, cell: NDArray[Any], pair: NDArray[Any], level_moved: Floats, rate_moved: Floats
+    ) -> None:
+        """Take over what people accepted, less what this profile has learnt of it meanwhile.
+
+        Args:
+            old: The detector on the former profile.
+            cell: Position of each cell there, -1 = it is new.
+            pair: The same for pairs of cell and outcome.
+            level_moved: By how much levels of cells are above the former ones, log-ratios.
+            rate_moved: The same for rates of pairs.
+        """
+        for target, source, place, moved in (
+            (self._accepted_level, old._accepted_level, cell, level_moved),
+            (self._accepted_rate, old._accepted_rate, pair, rate_moved),
+        ):
+            here = np.flatnonzero(place >= 0)
+            before = source[place[here]]
+            target[here] = np.where(before != 0, before - moved[here], 0.0)
+
     def baseline_band(self, scope: Scope, at: float) -> Band:
         """The expected level of a scope at a time, and where 95 % of its windows should lie (seconds)."""
         profile = self.profile

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["Event", "EventKind"]
+__all__ = ["REBASED", "Event", "EventKind"]
+
+REBASED = "rebased"
+"""Evidence of an end that is no recovery: the new level is taken for the usual one."""
 
 
 class EventKind(Enum):

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..baseline.baseline import Profile
+from ..deviation import Deviation
 from .channels import Drift
 from .clock import Alternatives, ClockState, explain
 from .events import Event
 from .follow_creep import CreepFollower
+from .follow_improvement import ImprovementFollower
 from .follow_rates import RateFollower
 from .follow_shifts import ShiftFollower
 from .follow_silence import SilenceFollower
@@ -27,6 +29,9 @@ from .settings import DetectionSettings
 __all__ = ["Follower", "Inputs"]
 
 Floats = NDArray[Any]  # float64
+
+_OF_TESTS = frozenset({"count", "failing", "rates_meanwhile", "fewer", "improved"})
+_OF_SCOPES = frozenset({"silent", "day", "drift", "clock", "rivals"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,16 @@ class Follower:
         self._tested = np.concatenate([tested, np.full(scopes, long_enough), tested])
         self._shifts = ShiftFollower(profile, settings)
         self._rates = RateFollower(profile, settings, tested, long_enough=long_enough)
+        self._improvement = ImprovementFollower(profile, settings, self._rates.scope)
         self._silence = SilenceFollower(profile.fleet.parent, settings)
         self._creep = CreepFollower(profile, tested, self._shifts.common[:scopes])
         self._drift = Drift.new(scopes)
         self._clock = ClockState.new(scopes)
+
+    @property
+    def accepted(self) -> Floats:
+        """Rates accepted since the profile was learnt, log-ratios of count tests ``[J]``."""
+        return self._rates.accepted
 
     @property
     def offset(self) -> Floats:
@@ -79,6 +90,50 @@ class Follower:
         """
         self._shifts.begin_anew(scopes)
         self._rates.begin_anew(scopes, channels)
+        self._improvement.begin_anew(channels)
+
+    def take_over(self, old: Follower, quantity: Floats, test: Floats, scope: Floats) -> None:
+        """Go on from the state of a follower on another profile.
+
+        Args:
+            old: The other one.
+            quantity: For each of this one's quantities ``[3S]`` the number it has there, -1 = it is not there.
+            test: The same for count tests ``[J]``.
+            scope: The same for scopes ``[S]``.
+        """
+        before = old._parts()
+        for name, part in self._parts().items():
+            place = test if name in _OF_TESTS else scope if name in _OF_SCOPES else quantity
+            for item in fields(part):
+                _copy(getattr(before[name], item.name), getattr(part, item.name), place)
+        _copy(old._shifts.offset, self._shifts.offset, quantity)
+        _copy(old._rates.accepted, self._rates.accepted, test)
+
+    def move_accepted(self, quantity: Floats, test: Floats) -> None:
+        """The profile moved by so much (log-ratios): levels and rates that were accepted move the other way."""
+        offset, accepted = self._shifts.offset, self._rates.accepted
+        self._shifts.offset = np.where(offset != 0, offset - quantity, 0.0)
+        self._rates.accepted = np.where(accepted != 0, accepted - test, 0.0)
+
+    def remember(self, quantity: int, test: int, silent: int, deviation: Deviation) -> None:
+        """Take a deviation as reported: ``quantity`` or ``test`` or scope ``silent`` by number, -1 = not that."""
+        raised, place = self._shifts.raised, quantity
+        if test >= 0:
+            raised, place = self._rates.failing, test
+        elif silent >= 0:
+            raised, place = self._silence.silent, silent
+        if place < 0:
+            return
+        width = max(deviation.effect_high - deviation.effect_low, 0.02) / (2 * 1.96)
+        raised.effect[place] = -1.0 if raised is self._silence.silent else deviation.effect
+        raised.started[place], raised.detected[place] = deviation.started_at, deviation.detected_at
+        raised.told[place], raised.weight[place], raised.recovery[place] = 1.0, 1 / width**2, 0.0
+
+    def told(self) -> tuple[Floats, Floats, Floats]:
+        """What is reported and not over: quantities, count tests and silent scopes, by number."""
+        every = self._shifts.raised, self._rates.failing, self._silence.silent
+        first, second, third = (np.flatnonzero((each.effect != 0) & (each.told > 0)) for each in every)
+        return first, second, third
 
     def nothing(self) -> Inputs:
         """A window without any data."""
@@ -93,6 +148,7 @@ class Follower:
         """After a long gap: evidence starts anew; what was reported stays reported."""
         self._shifts.forget()
         self._rates.forget()
+        self._improvement.forget()
 
     def step(self, now: float | Floats, inputs: Inputs) -> list[Event]:
         """Take in one window; events in the order recoveries, shifts, rates, silence, creep."""
@@ -101,11 +157,15 @@ class Follower:
         residual = inputs.residual - self._shifts.offset - self._shifts.raised.effect
         explained = self._explain(inputs.other, residual, variance)
         events = self._shifts.step(np.tile(clock, 3), residual, variance, inputs.seen)
+        self._creep.day.told[self._shifts.rebased] = self.offset[self._shifts.rebased]  # that much has been said
         location, location_variance = inputs.residual[: self._scopes], variance[: self._scopes]
         drift = self._drift.advance(location - self.offset - explained, location_variance) + explained + inputs.special
         if len(self._profile.count.rate):
             counted = inputs.failed, inputs.mean, inputs.tried
-            events += self._rates.step(clock[self._rates.scope], *counted, drift, self._shifts)
+            of_test, failing = clock[self._rates.scope], self._rates.failing.effect
+            events += self._rates.step(of_test, *counted, drift, self._shifts)
+            usual = inputs.failed, inputs.mean * np.exp(self._rates.accepted), inputs.tried
+            events += self._improvement.step(of_test, *usual, failing > 0, self._rates.accepted)
         events += self._silence.step(clock, inputs.seen[: self._scopes], inputs.expected)
         raised = self._shifts.raised.effect[: self._scopes]
         return events + self._creep.step(clock, location, location_variance, raised)
@@ -165,8 +225,19 @@ class Follower:
             "count": self._rates.state,
             "raised": self._shifts.raised,
             "failing": self._rates.failing,
+            "rates_meanwhile": self._rates.meanwhile,
+            "shifts_meanwhile": self._shifts.meanwhile,
+            "fewer": self._improvement.state,
+            "improved": self._improvement.improved,
             "silent": self._silence.silent,
             "day": self._creep.day,
             "drift": self._drift,
             "clock": self._clock,
         }
+
+
+def _copy(source: Floats, target: Floats, place: Floats) -> None:
+    """Copy the last axis as ``place`` says; what has no place there, or another shape, stays as it is."""
+    if source.shape[:-1] == target.shape[:-1] and target.shape[-1] == len(place):
+        here = place >= 0
+        target[..., here] = source[..., place[here]]

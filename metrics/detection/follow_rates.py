@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ..baseline.baseline import Profile
 from ..baseline.budget import TAILS
 from .count import CountState, advance_count
-from .events import Event, EventKind
+from .events import REBASED, Event, EventKind
 from .follow_shifts import ShiftFollower
 from .interval import corrected_interval
-from .raised import Raised
+from .raised import Meanwhile, Raised
 from .settings import DetectionSettings
 
 __all__ = ["RateFollower"]
@@ -32,6 +32,7 @@ class RateFollower:
     Attributes:
         state: The count test.
         failing: What is reported.
+        meanwhile: Failures, and failures expected, of what is reported and of tails of what is shifted.
         accepted: Rates accepted since the profile was learnt, log-ratios.
         scope: Scope of each test.
     """
@@ -46,6 +47,7 @@ class RateFollower:
         self.state = CountState.new(len(profile.count.ratios), tests)
         self.failing = Raised.new(tests)
         self.accepted = np.zeros(tests)
+        self.meanwhile = Meanwhile.new(tests)
 
     def forget(self) -> None:
         """Evidence starts anew; what was reported stays reported."""
@@ -79,10 +81,13 @@ class RateFollower:
         test, state, failing = self._profile.count, self.state, self.failing
         if not len(test.rate):
             return []
-        mean = mean * np.exp(failing.effect + self.accepted)
+        self._take_for_normal(shifts)
+        usual = mean * np.exp(self.accepted)
+        mean = usual * np.exp(failing.effect)
         tails = self._profile.tail_slope.size
         mean[:tails] *= np.exp(self._profile.tail_slope * drift[:, None]).ravel()
         moved = shifts.raised.effect[: self._scopes][self.scope] != 0
+        self.meanwhile.add((self._is_tail & moved) | (failing.effect != 0), failed, usual)
         counted = self._tested & ~(self._is_tail & moved)
         failed, mean = np.where(counted, failed, 0.0), np.where(counted, mean, 0.0)
         events = self._recoveries(now, failed, mean)
@@ -95,6 +100,16 @@ class RateFollower:
             for item in fields(CountState):
                 getattr(state, item.name)[:, channel] = 0.0
         return events
+
+    def _take_for_normal(self, shifts: ShiftFollower) -> None:
+        """Where a shift was taken for normal, so is what it did to the tails."""
+        if len(shifts.rebased):
+            tails = (shifts.rebased[:, None] * len(TAILS) + np.arange(len(TAILS))).ravel()
+            self.accepted[tails] += self._lately(tails)
+
+    def _lately(self, tests: Floats) -> Floats:
+        """By how much rates have moved of late, log-ratios."""
+        return np.asarray(np.log((self.meanwhile.score[tests] + 0.5) / (self.meanwhile.weight[tests] + 0.5)))
 
     def _held_tails(self, shifts: ShiftFollower) -> Floats:
         """Tails whose scope is about to be reported as shifted: the shift has the first word."""
@@ -109,16 +124,20 @@ class RateFollower:
         usual = mean * np.exp(-failing.effect)
         step = np.where(on, (mean - usual - failed * failing.effect) / (1 + test.dispersion * usual), 0.0)
         failing.recovery = np.maximum(failing.recovery + np.minimum(step, evidence / 4), 0.0) * on
-        over = np.flatnonzero(on & (failing.recovery >= evidence))
+        back = on & (failing.recovery >= evidence)
+        over = np.flatnonzero(back)
+        stale = np.flatnonzero(on & ~back & (now - failing.detected >= self._settings.rebase_seconds))
         events = []
-        for channel in over:
+        for channel in [*over, *stale]:
             since, moment = float(failing.started[channel]), float(now[channel])
             kind = EventKind.TAIL if self._is_tail[channel] else EventKind.FAIL
             scope, number = int(self.scope[channel]), self._channel_number(int(channel))
             if failing.told[channel]:
                 resolve = (moment, since, since, since, 0.0, 0.0, 0.0, np.nan, 0.0)
-                events.append(Event(EventKind.RESOLVE, scope, number, *resolve, {}, kind))
-        failing.settle(over)
+                why = {} if back[channel] else {REBASED: 1.0}
+                events.append(Event(EventKind.RESOLVE, scope, number, *resolve, why, kind))
+        self.accepted[stale] += self._lately(stale)
+        failing.settle(np.concatenate([over, stale]))
         return events
 
     def _channel_number(self, channel: int) -> int:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..baseline.baseline import Profile
 from ..baseline.location import undo_clip
-from .events import Event, EventKind
+from .events import REBASED, Event, EventKind
 from .interval import corrected_interval
-from .raised import Raised
+from .raised import Meanwhile, Raised
 from .settings import DetectionSettings
 from .shift import ShiftState, advance_shift, excursion_effect
 
@@ -30,6 +30,8 @@ class ShiftFollower:
         state: The shift test.
         raised: What is reported.
         offset: Levels accepted since the profile was learnt, log-ratios.
+        meanwhile: Where they are while they are reported.
+        rebased: Scopes whose location was taken for normal in the last window.
         common: Long-run variance of what a window's observations share.
     """
 
@@ -44,6 +46,8 @@ class ShiftFollower:
         self.state = ShiftState.new(noise, len(profile.shift.shifts))
         self.raised = Raised.new(3 * self._scopes)
         self.offset = np.zeros(3 * self._scopes)
+        self.meanwhile = Meanwhile.new(3 * self._scopes)
+        self.rebased = np.zeros(0, dtype=np.int64)
 
     def forget(self) -> None:
         """Evidence starts anew; what was reported stays reported."""
@@ -75,18 +79,23 @@ class ShiftFollower:
         return np.asarray(share > 0.5)
 
     def parent_raised(self, scope: int) -> bool:
-        """Whether a scope above this one is reported as slower."""
-        parent = int(self._profile.fleet.parent[scope])
-        while parent >= 0:
+        """Whether the step that this sub-population belongs to is reported as slower.
+
+        A flow does not speak for its steps: which step it is, and another one later, is news.
+        """
+        fleet = self._profile.fleet
+        parent = int(fleet.parent[scope])
+        while parent >= 0 and fleet.scopes[parent].step is not None:
             if self.raised.effect[parent] > 0:
                 return True
-            parent = int(self._profile.fleet.parent[parent])
+            parent = int(fleet.parent[parent])
         return False
 
     def _recoveries(self, now: Floats, residual: Floats, variance: Floats) -> list[Event]:
         """Whether raised quantities are back at their old level; adjusts ``residual`` in place where they are."""
         raised, evidence = self.raised, self._settings.resolve_evidence
         on = raised.effect != 0
+        self.rebased = np.zeros(0, dtype=np.int64)
         if not on.any():
             return []
         active = on & np.isfinite(variance)
@@ -94,12 +103,21 @@ class ShiftFollower:
         step = np.where(active, -raised.effect * (residual + 0.5 * raised.effect) / long_run, 0.0)
         step = np.minimum(step, evidence / (self._settings.spike_windows + 1))
         raised.recovery = np.where(active, np.maximum(raised.recovery + step, 0.0), raised.recovery)
+        information = np.where(active, 1.0 / long_run, 0.0)
+        self.meanwhile.add(on, information * (residual + raised.effect), information)
         self._refine(active & (raised.recovery <= 0), now, residual, long_run)
         over = np.flatnonzero(on & (raised.recovery >= evidence))
         stale = np.flatnonzero(on & (now - raised.detected >= self._settings.rebase_seconds))
         events = [self._resolved(int(q), now) for q in over if raised.told[q]]
+        stale = np.setdiff1d(stale, over)
+        events += [self._resolved(int(q), now, {REBASED: 1.0}) for q in stale if raised.told[q]]
         residual[over] += raised.effect[over]
-        self.offset[stale] += raised.effect[stale]
+        here = self.meanwhile.weight[stale] > 0
+        lately = self.meanwhile.score[stale] / np.maximum(self.meanwhile.weight[stale], 1e-300)
+        taken = np.where(here, lately, raised.effect[stale])
+        self.offset[stale] += taken
+        residual[stale] += raised.effect[stale] - taken
+        self.rebased = stale[stale < self._scopes]
         self.raised.settle(np.union1d(over, stale))
         self._reset(over)
         return events
@@ -115,12 +133,13 @@ class ShiftFollower:
         raised.effect += change
         residual -= change
 
-    def _resolved(self, quantity: int, now: Floats) -> Event:
+    def _resolved(self, quantity: int, now: Floats, evidence: dict[str, float] | None = None) -> Event:
         scope = quantity % self._scopes
         kind = self._kind(quantity, self.raised.effect[quantity])
         since = float(self.raised.started[quantity])
         moment = float(now[quantity])
-        return Event(EventKind.RESOLVE, scope, -1, moment, since, since, since, 0.0, 0.0, 0.0, np.nan, 0.0, {}, kind)
+        figures = (moment, since, since, since, 0.0, 0.0, 0.0, np.nan, 0.0)
+        return Event(EventKind.RESOLVE, scope, -1, *figures, evidence or {}, kind)
 
     def _reset(self, quantities: Floats) -> None:
         if len(quantities):

@@ -8,9 +8,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Raised"]
+__all__ = ["Meanwhile", "Raised"]
 
 Floats = NDArray[Any]  # float64
+
+
+_FADING = 1 - 1 / 500.0  # of a window to the next
+
+
+@dataclass(slots=True)
+class Meanwhile:
+    """Where quantities are while they are reported: what an accepted level is taken from. Old windows fade.
+
+    ``score / weight`` is a mean of residuals, or failures by failures expected.
+    """
+
+    score: Floats
+    weight: Floats
+
+    @classmethod
+    def new(cls, size: int) -> Meanwhile:
+        """Nothing is reported."""
+        return cls(np.zeros(size), np.zeros(size))
+
+    def add(self, reported: Floats, score: Floats, weight: Floats) -> None:
+        """Take in a window; what is not reported begins at nothing again."""
+        self.score = np.where(reported, _FADING * self.score + score, 0.0)
+        self.weight = np.where(reported, _FADING * self.weight + weight, 0.0)
 
 
 @dataclass(slots=True)

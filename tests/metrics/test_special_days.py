@@ -65,8 +65,8 @@ def bank(first, last, *, seed=1, payday=(1.0, 1.0), fault=(0.0, 1.0, 0.0)):
     x = np.concatenate([part[1] for part in parts])
     size = len(start) * len(CELLS)
     key, amount = np.unique(row * 128 + np.clip(np.floor((x + 4) / 0.125), 0, 127).astype(int), return_counts=True)
-    failed, tried = np.zeros((size, 8)), np.zeros((size, 8))
-    failed[:, 4] = np.concatenate([part[4] for part in parts])
+    outcomes, tried = np.zeros((size, 8)), np.zeros((size, 8))
+    outcomes[:, 4] = np.concatenate([part[4] for part in parts])
     tried[:] = np.concatenate([part[3] for part in parts])[:, None]
     return Measurements(
         np.tile(start, len(CELLS)),
@@ -77,7 +77,7 @@ def bank(first, last, *, seed=1, payday=(1.0, 1.0), fault=(0.0, 1.0, 0.0)):
         np.concatenate(([0], np.cumsum(np.bincount(key // 128, minlength=size)))),
         key % 128,
         amount.astype(float),
-        failed,
+        outcomes,
         tried,
     )
 

@@ -1,0 +1,166 @@
+"""Failures that became fewer: the count test the other way round. It is reported, never paged.
+
+Thresholds are those of theory (:func:`~.threshold.solve_threshold`) for one false report in ten months over all
+channels together; they are not corrected by history, as nobody is woken by them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..baseline.baseline import Profile
+from ..baseline.budget import TAILS
+from .count import CountState, advance_count, count_information
+from .events import REBASED, Event, EventKind
+from .interval import corrected_interval
+from .raised import Raised
+from .settings import MONTH_SECONDS, DetectionSettings
+from .threshold import solve_threshold
+
+__all__ = ["ImprovementFollower"]
+
+Floats = NDArray[Any]  # float64
+
+_RATIOS = np.array([1 / 1.5, 1 / 2.0, 1 / 4.0])
+_MONTHS = 10.0
+_DISPERSION_LIMIT = 1.0
+
+
+class ImprovementFollower:
+    """Count tests ``[J]`` as in :class:`~.follow_rates.RateFollower`; tails are left out.
+
+    Attributes:
+        state: The count test.
+        improved: What is reported.
+    """
+
+    def __init__(self, profile: Profile, settings: DetectionSettings, scope: Floats) -> None:
+        self._profile, self._settings, self._scope = profile, settings, scope
+        test, tests = profile.count, len(profile.count.rate)
+        self._tails = len(profile.fleet.scopes) * len(TAILS)
+        information = count_information(test.expected, test.dispersion, _RATIOS)
+        rate = settings.window_seconds / MONTH_SECONDS / _MONTHS / max(tests - self._tails, 1) / len(_RATIOS)
+        self._threshold = solve_threshold(information[None], np.ones(1), np.asarray(rate))
+        watched = np.isfinite(test.threshold).any(axis=0) & (np.arange(tests) >= self._tails) & (test.expected > 0)
+        self._threshold = np.where(watched, self._threshold, np.inf)
+        self._limit = np.where(watched, self._threshold, 1.0) / (2.0 * settings.spike_windows)
+        self._whole = {
+            channel.scope: self._tails + number
+            for number, channel in enumerate(profile.fleet.channels)
+            if channel.check is None
+        }
+        self.state = CountState.new(len(_RATIOS), tests)
+        self.improved = Raised.new(tests)
+
+    def forget(self) -> None:
+        """Evidence starts anew; what was reported stays reported."""
+        self.state = CountState.new(*self.state.evidence.shape)
+
+    def begin_anew(self, channels: Floats) -> None:
+        """Forget reports and evidence of failure channels; reports nothing."""
+        tests = (channels + self._tails).astype(np.int64)
+        self.improved.settle(tests)
+        self._clear(tests)
+
+    def step(
+        self, now: Floats, failed: Floats, mean: Floats, tried: Floats, failing: Floats, accepted: Floats
+    ) -> list[Event]:
+        """Take in a window: ends of improvements, then new ones.
+
+        Args:
+            now: Start of the window, each test's own.
+            failed: Counts.
+            mean: Expected counts at the usual rate.
+            tried: Trials.
+            failing: Whether more failures are reported: their end is a recovery, no improvement.
+            accepted: Rates accepted since the profile was learnt, log-ratios; changed in place where an improvement
+                has lasted so long that it is the usual rate now.
+        """
+        test, state, improved = self._profile.count, self.state, self.improved
+        mean = np.where(failing, 0.0, mean)
+        failed = np.where(failing, 0.0, failed)
+        events = self._ends(now, failed, mean, accepted)
+        on = improved.effect != 0
+        arguments = test.dispersion, self._limit, now, failed, np.where(on, 0.0, mean), tried
+        advance_count(state, _RATIOS, *arguments)
+        self._clear(np.flatnonzero(on | failing))
+        over = state.evidence - self._threshold
+        found = np.flatnonzero(over.max(axis=0) >= 0)
+        found = found[np.argsort(~np.isin(found, list(self._whole.values())), kind="stable")]  # wider ones first
+        for test_number in found:
+            events += self._raise(int(test_number), int(over[:, test_number].argmax()), now)
+        self._clear(found)
+        return events
+
+    def _clear(self, tests: Floats) -> None:
+        for item in fields(CountState):
+            getattr(self.state, item.name)[:, tests] = 0.0
+
+    def _ends(self, now: Floats, failed: Floats, mean: Floats, accepted: Floats) -> list[Event]:
+        """Rates that are back at their old level, or have kept the new one."""
+        improved, enough = self.improved, self._settings.resolve_evidence
+        on = improved.effect != 0
+        if not on.any():
+            return []
+        lower = mean * np.exp(improved.effect)
+        step = np.where(
+            on, (lower - mean - failed * improved.effect) / (1 + self._profile.count.dispersion * mean), 0.0
+        )
+        improved.recovery = np.maximum(improved.recovery + np.minimum(step, enough / 4), 0.0) * on
+        back = on & (improved.recovery >= enough)
+        kept = on & ~back & (now - improved.detected >= self._settings.rebase_seconds)
+        events = [self._end(int(number), now, {}) for number in np.flatnonzero(back & (improved.told > 0))]
+        events += [
+            self._end(int(number), now, {REBASED: 1.0}) for number in np.flatnonzero(kept & (improved.told > 0))
+        ]  # fmt: skip
+        accepted[kept] += improved.effect[kept]
+        improved.settle(np.flatnonzero(back | kept))
+        return events
+
+    def _end(self, number: int, now: Floats, evidence: dict[str, float]) -> Event:
+        since = float(self.improved.started[number])
+        figures = (float(now[number]), since, since, since, 0.0, 0.0, 0.0, np.nan, 0.0)
+        return Event(
+            EventKind.RESOLVE, int(self._scope[number]), number - self._tails, *figures, evidence, EventKind.FEWER
+        )  # fmt: skip
+
+    def _raise(self, number: int, best: int, now: Floats) -> list[Event]:
+        state, improved = self.state, self.improved
+        failed, expected = float(state.failed[best, number]), max(float(state.expected[best, number]), 1e-12)
+        windows, tried = max(float(state.windows[best, number]), 1.0), float(state.tried[best, number])
+        raw = min(float(np.log((failed + 0.25) / (expected + 0.25))), -1e-3)
+        dispersion = min(float(self._profile.count.dispersion[number]), _DISPERSION_LIMIT)
+        error = float(np.sqrt(1 / (failed + 0.25) + dispersion / windows))
+        effect, low, high = corrected_interval(raw, error)
+        started, moment = float(state.start[best, number]), float(now[number])
+        improved.effect[number], improved.started[number], improved.detected[number] = effect, started, moment
+        improved.recovery[number] = 0.0
+        scope = int(self._scope[number])
+        if self._spoken_for(number, scope):
+            return []
+        improved.told[number] = 1.0
+        information = max(expected / windows * (np.exp(effect) * (effect - 1) + 1), 1e-6)
+        doubt = min(3.0 / information, windows) * self._settings.window_seconds
+        evidence = {
+            "statistic": float(state.evidence[best, number]),
+            "threshold": float(self._threshold[best, number]),
+            "failed": failed,
+            "expected": expected,
+            "windows": windows,
+        }
+        ends = (started - doubt, min(started + doubt, moment))
+        figures = (effect, low, high, expected / max(tried, 1.0), tried)
+        return [Event(EventKind.FEWER, scope, number - self._tails, moment, started, *ends, *figures, evidence)]
+
+    def _spoken_for(self, number: int, scope: int) -> bool:
+        """Whether a report about the whole scope, or about one above it, says it already."""
+        while scope >= 0:
+            whole = self._whole.get(scope, -1)
+            if whole not in {-1, number} and self.improved.effect[whole] != 0:
+                return True
+            scope = int(self._profile.fleet.parent[scope])
+        return False
