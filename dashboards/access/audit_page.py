@@ -1,0 +1,171 @@
+"""The pages of administrators: the audit, and who has an account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ...metrics.configuration.config import Config
+from ...metrics.store.accounts import Account, read_accounts
+from ...metrics.store.audit import AuditFilter, AuditRow, audit_actions, read_audit
+from ...metrics.store.store import Store
+from ..pages.request import SPANS, PageRequest, read_request
+from ..pages.table import Cells, Column, Row, Table, table_csv
+from ..rendering import render
+from ..wording import Wording
+from .identity import access_of
+from .permissions import Role
+from .words import action_words, role_words, scope_words
+
+__all__ = ["AUDIT_FILTERS", "AdministrationPages"]
+
+AUDIT_FILTERS = ("actor", "action", "subject", "before")
+_SHOWN = 100
+_EXPORTED = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class AdministrationPages:
+    """Answers administrators; reads the whole store, whatever the scope, because routes ask for the permission.
+
+    Attributes:
+        store: Where audit and accounts are.
+        config: Gives the configuration in force.
+        clock: Seconds since 1970 UTC.
+    """
+
+    store: Store
+    config: Callable[[], Config]
+    clock: Callable[[], float]
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [Route("/audit", self._audit), Route("/accounts", self._accounts)]
+
+    def _audit(self, request: Request) -> Response:
+        try:
+            asked = self._asked(request, AUDIT_FILTERS)
+            wanted = _filter(asked)
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
+        limit = _EXPORTED if asked.table else _SHOWN
+        with self.store.connection() as connection:
+            rows = read_audit(connection, wanted, limit + 1)
+            actions = audit_actions(connection)
+        table = _audit_table(rows[:limit], asked.wording)
+        more = asked.link("/audit", before=str(rows[limit - 1].id)) if len(rows) > limit else ""
+        values = {
+            "table": table,
+            "more": more,
+            "newest": asked.link("/audit", before=None) if wanted.before else "",
+            "actions": [(action, action_words(action, asked.wording)) for action in actions],
+        }
+        return self._answer(request, asked, "audit.html.j2", table, values)
+
+    def _accounts(self, request: Request) -> Response:
+        try:
+            asked = self._asked(request)
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 400)
+        with self.store.connection() as connection:
+            accounts = read_accounts(connection)
+        table = _accounts_table(accounts, asked.wording)
+        return self._answer(request, asked, "accounts.html.j2", table, {"table": table})
+
+    def _asked(self, request: Request, own: tuple[str, ...] = ()) -> PageRequest:
+        config = self.config()
+        return read_request(
+            request,
+            default_language=config.language,
+            zone=config.timezone,
+            window_seconds=self.store.settings.window_seconds,
+            now=self.clock(),
+            own=own,
+        )
+
+    def _answer(
+        self, request: Request, asked: PageRequest, template: str, table: Table, values: Mapping[str, Any]
+    ) -> Response:
+        if asked.table:
+            day = f"{datetime.fromtimestamp(asked.now, asked.wording.zone):%Y-%m-%d}"
+            headers = {"content-disposition": f'attachment; filename="{table.name}-{day}.csv"'}
+            return Response(table_csv(table, asked.wording), media_type="text/csv; charset=utf-8", headers=headers)
+        return HTMLResponse(
+            render(template, asked.wording, page=asked, spans=SPANS, access=access_of(request), **values)
+        )
+
+
+def _filter(asked: PageRequest) -> AuditFilter:
+    before = asked.own.get("before", "")
+    if before and not (before.isascii() and before.isdigit() and len(before) < 19):
+        raise ValueError(f"before={before!r} is not the number of an entry; follow the links of the page")
+    return AuditFilter(
+        asked.period.start,
+        asked.period.end,
+        *(asked.own.get(name, "").replace("\0", "").strip() or None for name in ("actor", "action", "subject")),
+        int(before) if before else None,
+    )
+
+
+def _audit_table(rows: list[AuditRow], w: Wording) -> Table:
+    text, cells = w.translator.text, Cells(w)
+    columns = (text("Time"), text("Who"), text("What"), text("Of what"), text("Details"), text("From where"))
+    return Table(
+        "audit",
+        text("Audit"),
+        tuple(Column(heading) for heading in columns),
+        tuple(
+            Row((
+                cells.time(row.at),
+                cells.words(row.actor or "–"),
+                cells.words(action_words(row.action, w)),
+                cells.words(row.subject, f"/alerts/{row.subject}" if _is_alert(row) else ""),
+                cells.words(_details(row.details)),
+                cells.words(row.address, style="mono"),
+            ))
+            for row in rows
+        ),
+        empty=text("Nothing was done in this period that fits."),
+    )  # fmt: skip
+
+
+def _is_alert(row: AuditRow) -> bool:
+    return row.action in ("acknowledge", "assign", "comment", "accept")
+
+
+def _details(details: Mapping[str, Any]) -> str:
+    said = [
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in details.items()
+        if value not in ("", None, {}, [])
+    ]
+    return "; ".join(said)
+
+
+def _accounts_table(accounts: list[Account], w: Wording) -> Table:
+    text, cells = w.translator.text, Cells(w)
+    columns = (
+        text("Name"), text("Role"), text("Data"), text("Signs in"), text("Last sign-in"), text("State"),
+    )  # fmt: skip
+    rows = tuple(
+        Row((
+            cells.words(one.name),
+            cells.words(role_words(Role(one.role), w)),
+            cells.words(scope_words(one.scope, w)),
+            cells.words(one.issuer or text("with a password")),
+            cells.time(one.signed_in_at),
+            cells.words(
+                text("disabled since {at}", at=w.time(one.disabled_at // 1)) if one.disabled_at else text("in use")
+            ),
+        ))
+        for one in accounts
+    )  # fmt: skip
+    note = text("Accounts are made and changed on the command line: cxgauge user --help")
+    return Table("accounts", text("Accounts"), tuple(Column(heading) for heading in columns), rows, note=note)
