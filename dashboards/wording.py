@@ -198,6 +198,17 @@ class Wording:
         to = " 至 " if self.language == "zh" else " – "
         return f"{self.time(period.start)}{to}{self.time(period.end)}"
 
+    def day(self, at: float) -> str:
+        """The day of a time, for names of files: ``2026-03-14``."""
+        return f"{datetime.fromtimestamp(at, UTC).astimezone(self.zone):%Y-%m-%d}"
+
+    def days(self, start: float, end: float) -> str:
+        """The days of a period that begins and ends with one: ``2026-03-09 – 2026-03-15``; one day alone."""
+        moments = [datetime.fromtimestamp(at, UTC).astimezone(self.zone) for at in (start, end - 1)]
+        chinese = self.language == "zh"
+        first, last = (f"{at.year}年{at.month}月{at.day}日" if chinese else f"{at:%Y-%m-%d}" for at in moments)
+        return first if first == last else (" 至 " if chinese else " – ").join((first, last))
+
     def length(self, seconds: float) -> str:
         """A length of time: ``3 h 20 min``."""
         text = self.translator.text

@@ -35,6 +35,11 @@ __all__ = [
     "read_troubles",
 ]
 
+_DESCRIBED = (
+    "run_id", "schedule", "flow", "start", "end", "due_at", "state", "trial", "attempts", "made_at", "error",
+    "language", "title", "status", "headline",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRun:
@@ -230,8 +235,8 @@ def read_runs(
 
 
 def _run(row: Sequence[Any]) -> ReportRun:
-    described, formats, deliveries = row[:-2], row[-2], row[-1]
-    return ReportRun(*described, formats=tuple(formats), deliveries=tuple(DeliveryState(**one) for one in deliveries))
+    described: dict[str, Any] = dict(zip(_DESCRIBED, row, strict=False))
+    return ReportRun(**described, formats=tuple(row[-2]), deliveries=tuple(DeliveryState(**one) for one in row[-1]))
 
 
 def read_file(connection: Connection, run_id: str, kind: str) -> bytes | None:

@@ -78,7 +78,7 @@ SELECT
     r.run_id, r.schedule, r.flow, extract(epoch FROM r.period_start)::float8, extract(epoch FROM r.period_end)::float8,
     extract(epoch FROM r.due_at)::float8, r.state, r.trial, r.attempts, extract(epoch FROM r.made_at)::float8, r.last_error,
     r.language, r.title, r.status, r.headline,
-    coalesce((SELECT array_agg(f.format ORDER BY f.format) FROM report_files AS f WHERE f.run_id = r.run_id), '{}'),
+    coalesce((SELECT array_agg(f.format ORDER BY f.format) FROM report_files AS f WHERE f.run_id = r.run_id AND f.format <> 'mail'), '{}'),
     coalesce((
         SELECT jsonb_agg(jsonb_build_object('target', d.target, 'state', d.state, 'attempts', d.attempts, 'error', d.last_error)
             ORDER BY d.target)

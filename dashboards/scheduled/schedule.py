@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from ..metrics.configuration.reports import WEEKDAYS, ReportSchedule
-from ..metrics.configuration.sections import CalendarConfig
-from .figure_types import Period
+from ...metrics.configuration.reports import WEEKDAYS, ReportSchedule
+from ...metrics.configuration.sections import CalendarConfig
+from ..figure_types import Period
 
 __all__ = ["DueReport", "due_reports", "last_report", "next_report"]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxgauge.dashboards.schedule import due_reports, last_report, next_report
+from cxgauge.dashboards.scheduled.schedule import due_reports, last_report, next_report
 from cxgauge.metrics.configuration.reports import ReportSchedule
 from cxgauge.metrics.configuration.sections import CalendarConfig
 
