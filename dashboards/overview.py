@@ -12,7 +12,7 @@ from .figure_types import Budget, Estimate, Period
 from .figures import rate_estimate
 from .series import point_seconds
 
-__all__ = ["FlowSummary", "StepSummary", "read_overview"]
+__all__ = ["FlowSummary", "StepSummary", "flow_state", "read_overview"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,18 @@ def read_overview(store: Store, flows: Mapping[str, FlowSpec], period: Period) -
         for name, flow in flows.items()
     ]
     return sorted(found, key=_urgency)
+
+
+def flow_state(summary: FlowSummary, judged: bool) -> str:
+    """``alert``, ``missed`` (its objective), ``fine``, ``learning`` (no step of it is judged yet) or ``no_data``."""
+    left = summary.budget.left
+    if summary.alerts:
+        return "alert"
+    if not summary.observations:
+        return "no_data"
+    if left is not None and left < 0:
+        return "missed"
+    return "fine" if judged else "learning"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from ..metrics.store.named_queries import named_query
 from ..metrics.store.store import Store
 from .figure_types import Period
 from .headline import flow_titles
-from .overview import FlowSummary, read_overview
+from .overview import FlowSummary, flow_state, read_overview
 from .wording import Wording
 
 __all__ = ["AlertStatus", "FlowStatus", "Status", "alert_lines", "read_status", "status_headings", "status_lines"]
@@ -86,23 +86,15 @@ def read_status(store: Store, flows: Mapping[str, FlowSpec], period: Period, wor
 
 
 def _flow(summary: FlowSummary, judged: bool, wording: Wording) -> FlowStatus:
-    left = summary.budget.left
-    state = "fine" if left is None or left >= 0 else "missed"
-    if summary.alerts:
-        state = "alert"
-    elif not summary.observations:
-        state = "no_data"
-    elif state == "fine" and not judged:
-        state = "learning"
     return FlowStatus(
         summary.flow.name,
         summary.flow.title.in_language(wording.language),
-        state,
+        flow_state(summary, judged),
         summary.observations,
         summary.simulated,
         summary.good_rate.value,
         summary.budget.objective,
-        left,
+        summary.budget.left,
         summary.last_at,
     )
 

@@ -15,7 +15,7 @@ __all__ = ["UsualBlocks", "usual_blocks"]
 
 _DAYS = 14
 _DAY, _HOUR = 86_400, 3_600
-_FEWEST_BLOCKS = 3
+_FEWEST_BLOCKS = 2
 _FEWEST_ANSWERS = 50  # fewer show the noise of counting rather than what is usual
 
 

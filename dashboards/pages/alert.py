@@ -1,62 +1,28 @@
-"""The pages of alerts: the list, and one with its evidence."""
+"""The page of one alert: what, since when, evidence, before and after, who is hit, examples, what people did."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from math import expm1
 from typing import Any
 
-from ...alerts.alert import RULER, Alert, Transition, TransitionKind, alert_from_json
+from ...alerts.alert import Alert, Transition, TransitionKind, alert_from_json
 from ...alerts.text import alert_text
-from ...alerts.titles import Titles
-from ...metrics.specification.flow import FlowSpec
+from ...metrics.specification.flow import FlowSpec, StepSpec
 from ...metrics.store.named_queries import named_query
 from ...metrics.store.store import Store
-from ...metrics.verdict import Verdict
-from ..headline import flow_titles
+from ..charts import Chart
+from ..figure_types import Period
 from ..report.data import Rows, read_bands
+from ..step_data import StepData
 from ..wording import Wording
+from .alert_list import alert_flow_title, severity_words, titles_of_flows
+from .moments import event_marks, event_table, read_events
 from .request import PageRequest
-from .step import around, step_charts
+from .step import around, compared_distribution, example_table, step_charts
+from .table import Cell, Cells, Column, Row, Table
 
-__all__ = ["AlertLine", "alert_page", "alerts_page"]
-
-_LISTED = 200
-_EXAMPLES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class AlertLine:
-    """One alert of a list."""
-
-    alert: Alert
-    text: str
-    flow_title: str
-
-
-def _titles(flows: Mapping[str, FlowSpec]) -> Titles:
-    return Titles({name: flow_titles(flow) for name, flow in flows.items()})
-
-
-def alerts_page(store: Store, flows: Mapping[str, FlowSpec], asked: PageRequest) -> dict[str, Any]:
-    """Alerts of the period, open ones first."""
-    parameters = {"start": asked.period.start, "end": asked.period.end, "limit": _LISTED}
-    with store.connection() as connection:
-        rows = connection.execute(named_query("report.alerts_listed"), parameters).fetchall()
-    titles, w = _titles(flows), asked.wording
-    lines = []
-    for (document,) in rows:
-        alert = alert_from_json(document)
-        text = alert_text(alert, titles, w.figures, now=0.0)
-        lines.append(AlertLine(alert, text.short, _flow_title(flows, alert, w)))
-    return {"lines": lines, "limit": _LISTED}
-
-
-def _flow_title(flows: Mapping[str, FlowSpec], alert: Alert, w: Wording) -> str:
-    if alert.flow == RULER:
-        return w.translator.text("Measurement")
-    flow = flows.get(alert.flow)
-    return flow.title.in_language(w.language) if flow else alert.flow
+__all__ = ["alert_page", "transition_words"]
 
 
 def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked: PageRequest) -> dict[str, Any] | None:
@@ -70,36 +36,130 @@ def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked
     transitions = [
         Transition(identity, number, TransitionKind(kind), at, by, note) for number, kind, at, by, note in rows
     ]
+    w = asked.wording
     flow = flows.get(alert.flow)
+    step = next((one for one in flow.steps if one.name == alert.scope.step), None) if flow else None
     end = alert.resolved_at or asked.now
     period = around(alert.lead.started_at, end, asked.now)
-    charts, examples = [], []
-    step = next((one for one in flow.steps if one.name == alert.scope.step), None) if flow else None
-    if flow is not None and step is not None:
-        dimensions = dict(alert.scope.dimensions)
-        rollup, keys = store.read_rollups(period.start, period.end, flow.name, step.name, dimensions=dimensions)
-        bands = read_bands(store, flow.name, step.name, period) if not dimensions else ()
-        found = Rows(rollup, None, keys)
-        charts = step_charts(step, found, period, None, asked.wording, asked.now, (alert,), bands)[:2]
-        examples = store.worst_examples(
-            alert.lead.started_at,
-            end,
-            flow.name,
-            step.name,
-            dimensions=dimensions,
-            verdicts=[verdict for verdict in Verdict if verdict is not Verdict.GOOD],
-            limit=_EXAMPLES,
-        )
+    tables = [_members(alert, w), _affected(alert, w), _history(transitions, w)]
+    charts: list[Chart] = []
+    if flow is not None:
+        events = read_events(store, flow.name, period, alert.scope.step)
+        tables.append(event_table(events, asked))
+        if step is not None:
+            charts = _charts(store, flow, step, alert, period, asked)
+            since = Period(alert.lead.started_at, end)
+            tables.append(example_table(store, flow.name, step.name, since, dict(alert.scope.dimensions), w))
     return {
         "alert": alert,
-        "said": alert_text(alert, _titles(flows), asked.wording.figures, now=0.0),
+        "said": alert_text(alert, titles_of_flows(flows), w.figures, now=0.0),
+        "severity": severity_words(w)[alert.severity.value],
         "flow": flow,
         "step": step,
-        "flow_title": _flow_title(flows, alert, asked.wording),
+        "flow_title": alert_flow_title(flows, alert, w),
         "charts": charts,
-        "examples": examples,
-        "events": [(transition, transition_words(transition, asked.wording)) for transition in transitions],
+        "tables": tables,
+        "t": {table.name: table for table in tables},
+        "around": period,
     }
+
+
+def _charts(
+    store: Store, flow: FlowSpec, step: StepSpec, alert: Alert, period: Period, asked: PageRequest
+) -> list[Chart]:
+    """Before and after: durations and good answers over time, and the two distributions."""
+    w = asked.wording
+    text = w.translator.text
+    dimensions = dict(alert.scope.dimensions)
+    rollup, keys = store.read_rollups(period.start, period.end, flow.name, step.name, dimensions=dimensions)
+    bands = read_bands(store, flow.name, step.name, period) if not dimensions else ()
+    marks = event_marks(read_events(store, flow.name, period, step.name), w)
+    found = Rows(rollup, None, keys)
+    charts = step_charts(step, found, period, None, w, asked.now, (alert,), bands=bands, events=marks)[:2]
+    began, end = alert.lead.started_at, alert.resolved_at or asked.now
+    ended = rollup.window_start + rollup.window_seconds
+    since = StepData(rollup.select((rollup.window_start >= began) & (rollup.window_start < end)), keys)
+    before = StepData(rollup.select(ended <= began), keys)
+    names = (text("since it began"), text("before"))
+    distribution = compared_distribution(since, before, w, names=names, target=step.timeliness.target_seconds)
+    return [*charts, distribution] if distribution else charts
+
+
+def _members(alert: Alert, w: Wording) -> Table:
+    """The places in which the same cause shows."""
+    cells, text = Cells(w), w.translator.text
+    rows = []
+    for member in alert.members:
+        scope, lead = member.deviation.scope, member.deviation
+        where = [scope.step or text("the flow as a whole"), *(f"{name}={value}" for name, value in scope.dimensions)]
+        rows.append(
+            Row(
+                (
+                    cells.words(", ".join(where)),
+                    cells.words(scope.check or ""),
+                    Cell(w.relative(expm1(lead.effect)), expm1(lead.effect), low=expm1(lead.effect_low),
+                         high=expm1(lead.effect_high), note=_interval(lead.effect_low, lead.effect_high, w)),
+                    cells.count(lead.observations),
+                    cells.time(lead.started_at),
+                    cells.time(member.recovered_at),
+                )
+            )
+        )  # fmt: skip
+    columns = (
+        Column(text("Where")),
+        Column(text("Check")),
+        Column(text("Change (95 % interval)"), text("ratio"), number=True, interval=True),
+        Column(text("Observations"), text("count"), number=True),
+        Column(text("Began")),
+        Column(text("Recovered")),
+    )
+    return Table("places", text("Where it shows"), columns, tuple(rows))
+
+
+def _interval(low: float, high: float, w: Wording) -> str:
+    return w.translator.text("{low} to {high}", low=w.relative(expm1(low)), high=w.relative(expm1(high)))
+
+
+def _affected(alert: Alert, w: Wording) -> Table:
+    """Which customers it concerns, by dimension."""
+    cells, text = Cells(w), w.translator.text
+    contributions = alert.attribution.contributions if alert.attribution else ()
+    rows = tuple(
+        Row(
+            (
+                cells.words(", ".join(f"{name}={value}" for name, value in one.dimensions)),
+                Cell(w.relative(expm1(one.effect)), expm1(one.effect), low=expm1(one.effect_low),
+                     high=expm1(one.effect_high), note=_interval(one.effect_low, one.effect_high, w)),
+                Cell(w.share(one.share), one.share, low=one.share_low, high=one.share_high,
+                     note=text("{low} to {high}", low=w.share(one.share_low), high=w.share(one.share_high))),
+            )
+        )
+        for one in contributions
+    )  # fmt: skip
+    columns = (
+        Column(text("Dimensions")),
+        Column(text("Change (95 % interval)"), text("ratio"), number=True, interval=True),
+        Column(text("Of the whole change"), text("ratio"), number=True, interval=True),
+    )
+    empty = text("No group of customers stands out, as far as the data can tell.")
+    return Table("affected", text("Who is affected"), columns, rows, empty=empty)
+
+
+def _history(transitions: list[Transition], w: Wording) -> Table:
+    cells, text = Cells(w), w.translator.text
+    rows = tuple(
+        Row(
+            (
+                cells.time(one.at),
+                cells.words(transition_words(one, w)),
+                cells.words(one.by),
+                cells.words(one.note),
+            )
+        )
+        for one in transitions
+    )
+    columns = (Column(text("Time")), Column(text("What")), Column(text("Who")), Column(text("Note")))
+    return Table("history", text("History"), columns, rows, empty=text("Nothing yet."))
 
 
 def transition_words(transition: Transition, w: Wording) -> str:

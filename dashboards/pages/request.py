@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlencode
 
@@ -21,6 +22,9 @@ SPANS = {"1h": 3_600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_0
 _DEFAULT_SPAN = "24h"
 _CLIPPED_SECONDS = 3 * 86_400
 _LONGEST_SECONDS = 400 * 86_400
+_LIVE_SECONDS = {"1h": 10}
+_LIVE_SECONDS_ELSE = 30
+_OWN_LIMIT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,10 @@ class PageRequest:
         span: Name of the span up to now (``24h``); ``None`` for a fixed period.
         compare: With what to compare, a name of ``periods.COMPARISONS``.
         now: Seconds since 1970 UTC.
+        own: Parameters of this page alone, such as filters; links to the page itself keep them.
+        live: Whether pages of a span up to now may bring themselves up to date: unless switched off.
+        renewed: Whether this very page is one that does.
+        table: Name of the table that is wanted as CSV instead of the page; empty for the page.
     """
 
     path: str
@@ -42,6 +50,10 @@ class PageRequest:
     span: str | None
     compare: str
     now: float
+    own: Mapping[str, str] = field(default_factory=dict)
+    live: bool = False
+    renewed: bool = False
+    table: str = ""
 
     @property
     def compared(self) -> Comparison | None:
@@ -53,13 +65,15 @@ class PageRequest:
 
     def link(self, path: str, **changes: str | None) -> str:
         """A link to ``path`` that keeps span and comparison; ``changes`` replace or (``None``) drop parameters."""
-        parameters: dict[str, str | None] = {}
+        parameters: dict[str, str | None] = {**self.own} if path == self.path else {}
         if self.span is None:
             parameters |= {"from": _iso(self.period.start), "to": _iso(self.period.end)}
         elif self.span != _DEFAULT_SPAN:
             parameters["span"] = self.span
         if self.compare != COMPARISONS[0]:
             parameters["compare"] = self.compare
+        if self.span is not None and not self.live:
+            parameters["live"] = "off"
         parameters |= changes
         query = urlencode({name: value for name, value in parameters.items() if value is not None})
         return f"{path}?{query}" if query else path
@@ -67,14 +81,40 @@ class PageRequest:
     @property
     def permalink(self) -> str:
         """This page with its period fixed and its language."""
-        fixed = {"from": _iso(self.period.start), "to": _iso(self.period.end), "span": None}
+        fixed = {"from": _iso(self.period.start), "to": _iso(self.period.end), "span": None, "live": None}
         return self.link(self.path, **fixed, lang=self.wording.language)
+
+    @property
+    def live_seconds(self) -> int:
+        """How often the page brings itself up to date; 0 for never."""
+        return _LIVE_SECONDS.get(self.span or "", _LIVE_SECONDS_ELSE) if self.live and self.renewed else 0
+
+    def beside(self, places: int) -> str:
+        """This page, as many periods of the same length later (or, negative, earlier)."""
+        shift = places * self.period.seconds
+        return self.link(
+            self.path,
+            **{"from": _iso(self.period.start + shift), "to": _iso(self.period.end + shift)},
+            span=None,
+            live=None,
+        )
+
+    def local(self, moment: float) -> str:
+        """A moment in the bank's zone as a form's field has it: ``2026-03-14T10:42``."""
+        return f"{datetime.fromtimestamp(moment, self.wording.zone):%Y-%m-%dT%H:%M}"
 
 
 def read_request(
-    request: Request, *, default_language: Language, zone: tzinfo, window_seconds: int, now: float
+    request: Request,
+    *,
+    default_language: Language,
+    zone: tzinfo,
+    window_seconds: int,
+    now: float,
+    own: tuple[str, ...] = (),
+    renewed: bool = False,
 ) -> PageRequest:
-    """Read the query and the language cookie.
+    """Read the query and the language cookie; ``own`` names the parameters of this page alone.
 
     Raises:
         ValueError: a parameter cannot be used; the message says how to write it.
@@ -89,19 +129,24 @@ def read_request(
     elif compare not in COMPARISONS:
         raise ValueError(f"compare={compare!r} is not known; write one of {', '.join(COMPARISONS)}")
     wording = Wording(language, zone)
-    if "from" in query or "to" in query:
-        start = parse_moment(query.get("from", "7d"), zone, now)
-        period = aligned(start, parse_moment(query.get("to", "now"), zone, now), window_seconds)
+    kept = {name: query[name][:_OWN_LIMIT] for name in own if query.get(name)}
+    table = query.get("table", "first") if query.get("format") == "csv" else ""
+    if query.get("from") or query.get("to"):
+        start = parse_moment(query.get("from") or "7d", zone, now)
+        period = aligned(start, parse_moment(query.get("to") or "now", zone, now), window_seconds)
         if period.seconds > _LONGEST_SECONDS:
             raise ValueError("the period is longer than 400 days; choose a shorter one")
-        return PageRequest(request.url.path, wording, period, None, compare, now)
+        return PageRequest(request.url.path, wording, period, None, compare, now, kept, table=table)
     span = query.get("span", _DEFAULT_SPAN)
     if span not in SPANS:
         raise ValueError(f"span={span!r} is not known; write one of {', '.join(SPANS)}")
     length = SPANS[span]
     step = 3_600 if length >= 86_400 else max(60, window_seconds)
     end = float(-(-now // step) * step)
-    return PageRequest(request.url.path, wording, Period(end - length, end), span, compare, now)
+    live = query.get("live") != "off"
+    return PageRequest(
+        request.url.path, wording, Period(end - length, end), span, compare, now, kept, live, renewed, table
+    )
 
 
 def _iso(moment: float) -> str:

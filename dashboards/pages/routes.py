@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,38 +12,32 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ...alerts.coverage import judged_flows
 from ...metrics.configuration.config import Config
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.store import Store
-from ..charts import rate_line
 from ..exposition.health import HealthFigures
-from ..overview import read_overview
 from ..pdf import PdfError
 from ..periods import COMPARISONS
 from ..rendering import render
 from ..report.files import REPORT_TYPES, render_report
 from ..report.report import build_report
-from ..report.view import (
-    alert_rows,
-    change_rows,
-    comparison_notes,
-    improvement_lines,
-    method,
-    mix_lines,
-    quality,
-    too_few_steps,
-)
 from ..wording import Wording
 from .actions import FORM_COOKIE, NAME_COOKIE, actions_allowed, form_token, perform, read_form
-from .alert import alert_page, alerts_page
+from .alert import alert_page
+from .alert_list import ALERT_FILTERS, alerts_page
+from .data import data_page
+from .flow import flow_page, way_page
+from .overview import overview_page
 from .request import LANGUAGE_COOKIE, SPANS, PageRequest, read_request
+from .search import search_page
 from .step import step_page
+from .table import Table, table_csv
 
 __all__ = ["Pages"]
 
 _Page = Callable[[PageRequest, Request], tuple[str, dict[str, Any]]]
 _YEAR_SECONDS = 365 * 86_400
+_FILE_NAME_LIMIT = 150
 
 
 class NotFoundError(LookupError):
@@ -66,10 +61,13 @@ class Pages:
     def routes(self) -> list[Route]:
         """The pages' routes."""
         return [
-            Route("/", self._answer(self._overview)),
-            Route("/flows/{flow}", self._answer(self._flow)),
-            Route("/flows/{flow}/steps/{step}", self._answer(self._step)),
-            Route("/alerts", self._answer(self._alerts)),
+            Route("/", self._answer(self._overview, renewed=True)),
+            Route("/flows/{flow}", self._answer(self._flow, renewed=True)),
+            Route("/flows/{flow}/way", self._answer(self._way)),
+            Route("/flows/{flow}/steps/{step}", self._answer(self._step, renewed=True)),
+            Route("/alerts", self._answer(self._alerts, ALERT_FILTERS, renewed=True)),
+            Route("/search", self._answer(self._search, ("q",))),
+            Route("/data", self._answer(self._data, renewed=True)),
             Route("/alerts/{alert}", self._answer(self._alert)),
             Route("/alerts/{alert}/actions", self._act, methods=["POST"]),
             Route("/flows/{flow}/report.{format}", self._report),
@@ -80,23 +78,33 @@ class Pages:
         if request.url.path.startswith(("/-/", "/metrics", "/static")):
             return PlainTextResponse(f"{kind}\n", status)
         wording = Wording(self._language(request), self._config().timezone)
-        return HTMLResponse(render("failure.html.j2", wording, kind=kind, page=None), status)
+        return HTMLResponse(render("failure.html.j2", wording, kind=kind, reason="", page=None), status)
 
     def _language(self, request: Request) -> Any:
         wanted = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
         return wanted if wanted in ("en", "zh") else self._config().language
 
     def _answer(
-        self, page: Callable[[PageRequest, Request], tuple[str, dict[str, Any]]]
+        self, page: _Page, own: tuple[str, ...] = (), *, renewed: bool = False
     ) -> Callable[[Request], Response]:
+        """Answer with a page, or with one of its tables as CSV.
+
+        Args:
+            page: Makes it.
+            own: Names of the parameters of this page alone.
+            renewed: Whether it brings itself up to date.
+        """
+
         def answer(request: Request) -> Response:
             try:
-                asked = self._read(request)
+                asked = self._read(request, own, renewed=renewed)
                 template, values = page(asked, request)
             except NotFoundError:
                 return self.failure(request, 404, "missing")
             except ValueError as error:
-                return PlainTextResponse(f"{error}\n", 400)
+                return self._refused(request, str(error))
+            if asked.table:
+                return self._csv(asked, values.get("tables", []), request)
             text = render(template, asked.wording, page=asked, spans=SPANS, comparisons=COMPARISONS, **values)
             response = HTMLResponse(text, headers={"cache-control": "no-store"})
             if "lang" in request.query_params:
@@ -109,7 +117,24 @@ class Pages:
 
         return answer
 
-    def _read(self, request: Request) -> PageRequest:
+    def _refused(self, request: Request, reason: str) -> Response:
+        """Say which parameter cannot be used; people get a page, programs a line."""
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse(f"{reason}\n", 400)
+        wording = Wording(self._language(request), self._config().timezone)
+        return HTMLResponse(render("failure.html.j2", wording, kind="request", reason=reason, page=None), 400)
+
+    def _csv(self, asked: PageRequest, tables: Sequence[Table], request: Request) -> Response:
+        table = next((one for one in tables if asked.table in (one.name, "first")), None)
+        if table is None:
+            return self.failure(request, 404, "missing")
+        page = "-".join(part for part in asked.path.split("/") if part) or "overview"
+        day = f"{datetime.fromtimestamp(asked.period.start, asked.wording.zone):%Y-%m-%d}"
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{page}-{table.name}-{day}")[-_FILE_NAME_LIMIT:]
+        headers = {"content-disposition": f'attachment; filename="{name}.csv"', "cache-control": "no-store"}
+        return Response(table_csv(table, asked.wording), media_type="text/csv; charset=utf-8", headers=headers)
+
+    def _read(self, request: Request, own: tuple[str, ...] = (), *, renewed: bool = False) -> PageRequest:
         config = self._config()
         return read_request(
             request,
@@ -117,6 +142,8 @@ class Pages:
             zone=config.timezone,
             window_seconds=self._store.settings.window_seconds,
             now=self._clock(),
+            own=own,
+            renewed=renewed,
         )
 
     def _spec(self, request: Request) -> FlowSpec:
@@ -126,27 +153,19 @@ class Pages:
         return flow
 
     def _overview(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
-        summaries = read_overview(self._store, self._flows(), asked.period)
-        return "overview.html.j2", {
-            "summaries": summaries,
-            "judged": judged_flows(self._store),
-            "rate_line": rate_line,
-        }
+        return "overview.html.j2", overview_page(self._store, self._flows(), asked)
 
     def _flow(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
-        flow = self._spec(request)
-        report = build_report(self._store, flow, asked.period, asked.compared, asked.wording, now=asked.now)
-        return "flow.html.j2", {
-            "report": report,
-            "changes": change_rows(report),
-            "too_few": too_few_steps(report),
-            "notes": comparison_notes(report),
-            "alerts": alert_rows(report),
-            "quality": quality(report),
-            "mix_lines": mix_lines,
-            "improvements": improvement_lines(report),
-            "method": method(report),
-        }
+        return "flow.html.j2", flow_page(self._store, self._spec(request), asked)
+
+    def _way(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        return "way.html.j2", way_page(self._store, self._spec(request), asked)
+
+    def _search(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
+        return "search.html.j2", search_page(self._store, self._flows(), asked)
+
+    def _data(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
+        return "data.html.j2", data_page(self._store, self._flows(), self._config(), self._health(), asked)
 
     def _step(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
         flow = self._spec(request)

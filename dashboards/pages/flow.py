@@ -1,0 +1,138 @@
+"""The page of one flow: its steps, what changed, verdicts, checks, alerts, events and how far to trust it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...metrics.specification.flow import FlowSpec
+from ...metrics.store.store import Store
+from ..report.report import Report, build_report
+from ..report.view import comparison_notes, improvement_lines, method, mix_lines, quality, too_few_steps
+from .change_table import change_table
+from .funnel_table import funnel_table
+from .moments import alert_table, event_table, read_events
+from .request import PageRequest
+from .table import Cell, Cells, Column, Row, Table
+
+__all__ = ["flow_page", "way_page"]
+
+
+def way_page(store: Store, flow: FlowSpec, asked: PageRequest) -> dict[str, Any]:
+    """What the template of the page on flow instances shows: who reached which step, gave up or went where."""
+    report = build_report(store, flow, asked.period, asked.compared, asked.wording, now=asked.now)
+    return {"report": report, "tables": [funnel_table(report, asked)]}
+
+
+def flow_page(store: Store, flow: FlowSpec, asked: PageRequest) -> dict[str, Any]:
+    """What the template of the flow's page shows."""
+    report = build_report(store, flow, asked.period, asked.compared, asked.wording, now=asked.now, funnel=False)
+    tables = [
+        _steps(report, asked),
+        change_table(report),
+        _verdicts(report),
+        _checks(report),
+        alert_table(report, asked),
+        event_table(read_events(store, flow.name, asked.period), asked),
+    ]
+    return {
+        "report": report,
+        "tables": tables,
+        "t": {table.name: table for table in tables},
+        "too_few": too_few_steps(report),
+        "notes": comparison_notes(report),
+        "quality": quality(report),
+        "mix_lines": mix_lines,
+        "improvements": improvement_lines(report),
+        "method": method(report),
+    }
+
+
+def _steps(report: Report, asked: PageRequest) -> Table:
+    w, f = report.wording, report.figures
+    cells, text = Cells(w), w.translator.text
+    rows = tuple(
+        Row(
+            (
+                cells.words(
+                    report.flow.step(step.step).title.in_language(w.language),
+                    asked.link(f"/flows/{report.flow.name}/steps/{step.step}"),
+                ),
+                cells.count(step.observations),
+                cells.duration(step.p50),
+                cells.duration(step.p95),
+                cells.duration(step.p99),
+                cells.seconds(step.target_seconds),
+                cells.rate(step.good_rate),
+                cells.budget(step.budget),
+            )
+        )
+        for step in f.steps
+    )
+    nothing = Cell("")
+    foot = Row(
+        (
+            cells.words(text("All steps")), cells.count(f.observations), nothing, nothing, nothing, nothing,
+            cells.rate(f.good_rate), cells.budget(f.budget),
+        )
+    )  # fmt: skip
+    seconds, ratio, count = text("s"), text("ratio"), text("count")
+    columns = (
+        Column(text("Step")),
+        Column(text("Observations"), count, number=True),
+        Column(text("Median"), seconds, number=True, interval=True),
+        Column(text("95th percentile"), seconds, number=True, interval=True),
+        Column(text("99th percentile"), seconds, number=True, interval=True),
+        Column(text("Target"), seconds, number=True),
+        Column(text("Good answers"), ratio, number=True, interval=True),
+        Column(text("Error budget left"), ratio, number=True),
+    )
+    note = text("Small print: 95 % intervals.")
+    return Table("steps", text("Steps"), columns, rows, foot, note=note)
+
+
+def _verdicts(report: Report) -> Table:
+    w, f = report.wording, report.figures
+    cells, text = Cells(w), w.translator.text
+    rows = tuple(
+        Row(
+            (
+                cells.words(report.flow.step(step.step).title.in_language(w.language)),
+                *(cells.count(count) for count in step.verdicts.values()),
+            )
+        )
+        for step in f.steps
+    )
+    columns = (
+        Column(text("Step")),
+        *(Column(w.verdict(label), text("count"), number=True) for label in f.verdicts),
+    )
+    return Table("verdicts", text("Verdicts"), columns, rows)
+
+
+def _checks(report: Report) -> Table:
+    w = report.wording
+    cells, text = Cells(w), w.translator.text
+    rows = tuple(
+        Row(
+            (
+                cells.words(report.flow.step(step.step).title.in_language(w.language)),
+                cells.words(w.check_title(report.flow, step.step, check.check)),
+                cells.count(check.passed + check.failed),
+                cells.count(check.failed),
+                cells.rate(check.failure_rate),
+                cells.count(check.unknown),
+            )
+        )
+        for step in report.figures.steps
+        for check in step.checks
+    )
+    count = text("count")
+    columns = (
+        Column(text("Step")),
+        Column(text("Check")),
+        Column(text("Judged"), count, number=True),
+        Column(text("Failed"), count, number=True),
+        Column(text("Failure rate"), text("ratio"), number=True, interval=True),
+        Column(text("Unknown"), count, number=True),
+    )
+    return Table("checks", text("Checks of the answers"), columns, rows, empty=text("No check is declared."))
