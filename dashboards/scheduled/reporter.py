@@ -221,7 +221,7 @@ class Reporter:
         flow = self._flows().get(claimed.flow)
         if flow is None:
             raise _RefusedError(
-                f"flow {claimed.flow} is not declared; correct reports in the configuration, or declare it"
+                f"flow {claimed.flow} is not declared; correct the schedule, or declare it"
             )
         return schedule, flow, Wording(schedule.language or config.language, config.timezone)
 

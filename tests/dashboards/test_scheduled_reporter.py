@@ -200,14 +200,13 @@ def test_a_chat_gets_the_first_sentence_and_the_link(ruler: Ruler, today: Period
 
 
 def test_in_chinese_and_to_other_people(ruler: Ruler, today: Period) -> None:
-    ruler.reports = (
-        "  - {name: daily, every: day, language: zh, formats: [md], notifiers: [mail], recipients: [h@bank.example]}\n"
-    )
+    settings = "language: zh, formats: [md], notifiers: [mail], recipients: [h@bank.example]"
+    ruler.reports = f"  - {{name: daily, every: day, {settings}}}\n"
     ruler.at(today.end + 8 * HOUR)
     (mail,), (to,) = ruler.services.mails, ruler.services.recipients
 
     assert to == ["h@bank.example"]
-    assert mail["Subject"].startswith("【报告】账单查询，2026年3月14日：“账单查询”在“账单总额”比上一期慢")
+    assert mail["Subject"].startswith("【报告】账单查询，2026年3月14日：“账单查询”在“账单总额”比上一期变慢：")
 
 
 def test_what_was_missed_is_made_up_within_bounds(ruler: Ruler, today: Period) -> None:
@@ -266,7 +265,7 @@ def test_a_flow_that_is_not_declared_is_said(ruler: Ruler, today: Period) -> Non
     ruler.at(today.end + 7 * HOUR)
 
     (run,) = ruler.runs()
-    assert (run.state, run.error) == ("failed", "flow nothing is not declared; correct reports in the configuration")
+    assert (run.state, run.error) == ("failed", "flow nothing is not declared; correct the schedule, or declare it")
 
 
 def test_whoever_dies_over_a_report_leaves_it_to_others(ruler: Ruler, today: Period) -> None:
