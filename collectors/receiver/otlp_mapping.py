@@ -11,22 +11,21 @@ by one. Both come to the same.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
 from ...metrics.names import InstrumentationScope
 from ...metrics.specification.flow import FlowSpec
-from .attribute_memo import decode_attribute
 from .intake import Mapped
 from .matched_spans import MatchedSpans, SpanRows, observations
 from .otlp_decode import Refusals, decode_envelope, decode_trace
 from .otlp_schema import Scope
 from .scan_keys import ScanKeys, scan_keys
+from .scan_own import read_own
 from .shape_memory import EVENT_DURATION, KnownResource, ShapeMemory
 from .span_scan import SpanScan, scan
 from .span_shape import PerSpan, Shape, Shapes, ShapeSettings
@@ -195,11 +194,7 @@ class OtlpMapper:
             spans.ends[taken],
             np.ones(len(chosen), dtype=bool),
         )
-        for row, pairs in _pairs_by_row(scanned, chosen):
-            shape = matched.shapes[matched.index[row]]
-            trace_id = bytes(matched.trace_ids[row])
-            start, end = int(matched.starts[row]), int(matched.ends[row])
-            matched.found[row] = self._per_span.read(pairs, shape, start, end, trace_id)
+        read_own(spans, scanned.keys.per_span, scanned.of_resource, chosen, self._per_span, matched)
         return matched, ignored
 
     # One by one
@@ -280,24 +275,6 @@ class OtlpMapper:
                 for name in shape.other_dimensions:
                     self.dimension_other[name] = self.dimension_other.get(name, 0) + count
         return Mapped(batch, ignored, refusals)
-
-
-def _pairs_by_row(scanned: _Scanned, chosen: NDArray[np.intp]) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """Row among the chosen, and the attributes of its own, of the chosen spans that have any."""
-    pairs = {row: list(own) for row, own in scanned.of_resource.items()}
-    for stretches in scanned.keys.per_span:
-        rows = range(scanned.scan.count) if stretches.rows is None else stretches.rows.tolist()
-        for row, raw in zip(rows, scanned.scan.texts(stretches), strict=True):
-            try:
-                key, value = decode_attribute(raw)
-            except ValueError:
-                continue
-            if value is not None:
-                pairs.setdefault(row, []).append((key, value))
-    if pairs:
-        for position, row in enumerate(chosen.tolist()):
-            if row in pairs:
-                yield position, pairs[row]
 
 
 @functools.lru_cache(1024)

@@ -32,12 +32,13 @@ class ScanKeys:
     Attributes:
         keys: The distinct keys.
         index: The key of each span.
-        per_span: The attributes that differ from span to span.
+        per_span: The attributes that differ from span to span, with their first bytes where those are all the same
+            key.
     """
 
     keys: list[ShapeKey]
     index: NDArray[np.intp]
-    per_span: list[Stretches]
+    per_span: list[tuple[bytes | None, Stretches]]
 
 
 @dataclass(slots=True)
@@ -48,17 +49,16 @@ class _Effects:
     common: int = 0
     column: NDArray[np.intp] | None = None
 
-    def set(self, rows: NDArray[np.intp] | None, effects: int | NDArray[np.intp]) -> None:
-        """Note effects of some spans, ``rows`` None: of all."""
-        if rows is None:
-            if isinstance(effects, int):
-                self.common = effects
-            else:
-                self.column = effects
-        else:
+    def set(self, rows: NDArray[np.intp], effects: int | NDArray[np.intp]) -> None:
+        """Note effects of some spans."""
+        if len(rows) < self.count:
             if self.column is None:
                 self.column = np.zeros(self.count, dtype=np.intp)
             self.column[rows] = effects
+        elif isinstance(effects, int):
+            self.common = effects
+        else:
+            self.column = effects
 
     def of(self, row: int) -> int:
         return self.common if self.column is None else int(self.column[row])
@@ -69,7 +69,7 @@ class _Reader:
     scan: SpanScan
     memo: AttributeMemo
     effects: list[_Effects] = field(default_factory=list)
-    per_span: list[Stretches] = field(default_factory=list)
+    per_span: list[tuple[bytes | None, Stretches]] = field(default_factory=list)
 
     def read(self, place: Stretches) -> None:
         """Read the attributes in one place, those of the same key together."""
@@ -101,7 +101,7 @@ class _Reader:
     def _read_alike(self, head: bytes, alike: Stretches, effects: _Effects) -> None:
         meaning = self.memo.meaning(head)
         if meaning is Meaning.PER_SPAN:
-            self.per_span.append(alike)
+            self.per_span.append((head, alike))
         elif meaning is Meaning.MATTERS:
             effects.set(alike.rows, self.scan.look_up(alike, self.memo.__getitem__))
 
@@ -116,7 +116,7 @@ class _Reader:
                 pending.clear()
         effects.set(rest.rows, np.array(found, dtype=np.intp))
         if apart:
-            self.per_span.append(rest.at(np.array(apart, dtype=np.intp)))
+            self.per_span.append((None, rest.at(np.array(apart, dtype=np.intp))))
 
 
 def scan_keys(

@@ -30,6 +30,7 @@ _PADDING = 256  # zeros after the last span: an absent field is there, and no lo
 _TRACE_ID, _SPAN_ID, _NAME, _KIND, _START, _FINISH, _ATTRIBUTE, _STATUS = 0x0A, 0x12, 0x2A, 0x30, 0x39, 0x41, 0x4A, 0x7A
 _ID_LENGTHS = {_TRACE_ID: 16, _SPAN_ID: 8}
 _FLAGS, _FLAGS_SECOND = 0x85, 0x01  # field 16, fixed 32: the one known field whose tag has two bytes
+_VALUE, _STRING_VALUE = 0x12, 0x0A  # of KeyValue and AnyValue
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -38,19 +39,18 @@ class Stretches:
     """One stretch of bytes in each of some spans.
 
     Attributes:
-        rows: The spans' numbers, ascending; None: all of them.
+        rows: The spans' numbers, ascending.
         offsets: Where the stretches begin.
         lengths: How long they are.
     """
 
-    rows: _Offsets | None
+    rows: _Offsets
     offsets: _Offsets
     lengths: _Offsets
 
     def at(self, positions: _Offsets) -> Stretches:
         """Those at some positions."""
-        rows = positions if self.rows is None else self.rows[positions]
-        return Stretches(rows, self.offsets[positions], self.lengths[positions])
+        return Stretches(self.rows[positions], self.offsets[positions], self.lengths[positions])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,29 @@ class SpanScan:
         data = self.data
         ends = (stretches.offsets + stretches.lengths).tolist()
         return [data[start:end] for start, end in zip(stretches.offsets.tolist(), ends, strict=True)]
+
+    def strings(self, attributes: Stretches, head: int) -> list[str | None]:
+        """Values of serialised attributes of one key.
+
+        Args:
+            attributes: Their stretches.
+            head: Length of tag, length and text of the key, with which each of them begins.
+
+        Returns:
+            The string, or None where the value is no string or is written in another way than encoders do.
+        """
+        octets = np.frombuffer(self.data, dtype=np.uint8)
+        here = attributes.offsets + head
+        lengths = octets[here + 3].astype(np.intp)
+        plain = (octets[here] == _VALUE) & (octets[here + 2] == _STRING_VALUE) & (octets[here + 1] == lengths + 2)
+        plain &= (attributes.lengths == lengths + head + 4) & (lengths < 126)
+        starts = (here + 4).tolist()
+        ends = np.where(plain, here + 4 + lengths, -1).tolist()
+        data = self.data
+        return [
+            None if end < 0 else data[start:end].decode("utf-8", "replace")
+            for start, end in zip(starts, ends, strict=True)
+        ]
 
     def look_up(self, stretches: Stretches, number: Callable[[bytes], int]) -> int | _Offsets:
         """The number of each stretch's bytes; a single one when all have the same.
@@ -173,6 +196,7 @@ class _Scanner:
         self._ends = (lengths + 1).cumsum() - 1
         self._positions = self._ends - lengths
         self._count = len(lengths)
+        self._rows = np.arange(self._count)
         self._padding = len(data) - _PADDING
         self._fixed: dict[int, _Offsets] = {}
         self._texts: dict[int, Stretches] = {}
@@ -224,7 +248,7 @@ class _Scanner:
         if not octets.tobytes().isascii() and not self._read_long(start, lengths):
             return None
         if tag == _ATTRIBUTE:
-            self._attributes.append(Stretches(rows, start, lengths))
+            self._attributes.append(Stretches(self._rows if rows is None else rows, start, lengths))
         elif tag in _ID_LENGTHS:
             if np.count_nonzero(lengths != _ID_LENGTHS[tag]):
                 return None
@@ -232,7 +256,7 @@ class _Scanner:
         elif tag in (_NAME, _STATUS):
             kept = self._texts.get(tag)
             self._texts[tag] = Stretches(
-                None,
+                self._rows,
                 self._column(None if kept is None else kept.offsets, rows, start, self._padding),
                 self._column(None if kept is None else kept.lengths, rows, lengths, 0),
             )
@@ -268,7 +292,7 @@ class _Scanner:
         for tag in _ID_LENGTHS:
             if tag not in self._fixed or np.count_nonzero(self._fixed[tag] == self._padding):
                 return None
-        nowhere = Stretches(None, absent, np.zeros(self._count, dtype=np.intp))
+        nowhere = Stretches(self._rows, absent, np.zeros(self._count, dtype=np.intp))
         data, fixed = self._data, self._fixed
         return SpanScan(
             self._count,

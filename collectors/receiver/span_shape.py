@@ -36,6 +36,7 @@ __all__ = [
 NO_ID = bytes(16)
 _STATUS_ERROR = 2
 _FOREVER = float("inf")
+_NOTHING: Mapping[int, str] = {}
 _HTTP_STATUS = "http.response.status_code"
 _ERROR_TYPE = "error.type"
 _SYNTHETIC = "user_agent.synthetic.type"
@@ -212,12 +213,43 @@ class PerSpan:
         self._customer_keys = (Attribute.CUSTOMER, *settings.customer_attributes)
         self._token = None if settings.tokens is None else settings.tokens.token
         self._instance = flow_instance_id if settings.tokens is None else settings.tokens.flow_instance
-        per_span = (Attribute.CUSTOMER_TOKEN, Attribute.ANSWER)
-        self._keys = frozenset((*self._instance_keys, *self._customer_keys, *per_span))
+        self._identifying = frozenset((*self._instance_keys, *self._customer_keys, Attribute.CUSTOMER_TOKEN))
+        self._keys = self._identifying | {Attribute.ANSWER}
+
+    def identifies(self, key: str) -> bool:
+        """Whether an attribute says who or which: flow instance or customer, and nothing that is to be judged."""
+        return key in self._identifying
 
     def concerns(self, key: str) -> bool:
         """Whether an attribute is one of these."""
         return key in self._keys or key.startswith(Attribute.TOKEN_PREFIX)
+
+    def instances(self, given: Mapping[str, Mapping[int, str]]) -> dict[int, bytes]:
+        """Flow instances by row, 16 bytes each, of rows that have one.
+
+        Args:
+            given: Values by row, by attribute.
+        """
+        found: dict[int, bytes] = {}
+        for key in self._instance_keys:
+            for row, text in given.get(key, _NOTHING).items():
+                if text and row not in found:
+                    found[row] = self._instance(text)
+        return found
+
+    def customers(self, given: Mapping[str, Mapping[int, str]]) -> dict[int, bytes]:
+        """Customer tokens by row, 16 bytes each, of rows that have one; see :meth:`instances`."""
+        found: dict[int, bytes] = {}
+        for row, text in given.get(Attribute.CUSTOMER_TOKEN, _NOTHING).items():
+            token = _token_of(text)
+            if token is not None:
+                found[row] = token
+        if self._token is not None:
+            for key in self._customer_keys:
+                for row, text in given.get(key, _NOTHING).items():
+                    if text and row not in found:
+                        found[row] = self._token(text)
+        return found
 
     def read(
         self, pairs: Sequence[tuple[str, str]], shape: Shape, start: int, end: int, trace_id: bytes
@@ -232,18 +264,8 @@ class PerSpan:
             trace_id: The flow instance where no attribute says it.
         """
         given = dict(pairs)
-        instance = customer = None
-        for key in self._instance_keys:
-            if given.get(key):
-                instance = self._instance(given[key])
-                break
-        if Attribute.CUSTOMER_TOKEN in given:
-            customer = _token_of(given[Attribute.CUSTOMER_TOKEN])
-        if customer is None and self._token is not None:
-            for key in self._customer_keys:
-                if given.get(key):
-                    customer = self._token(given[key])
-                    break
+        column = {key: {0: value} for key, value in given.items()}
+        instance, customer = self.instances(column).get(0), self.customers(column).get(0)
         if shape.flow is None or shape.step is None:
             return FoundPerSpan(instance, customer)
         answer = given.get(Attribute.ANSWER)

@@ -15,6 +15,7 @@ from cxgauge.collectors.customer_token import (
     CustomerKeyError,
     CustomerTokens,
     flow_instance_id,
+    keyed_digest,
     new_key_line,
 )
 
@@ -118,3 +119,8 @@ def test_flow_instances() -> None:
     assert len(flow_instance_id("order-1")) == 16
     assert CustomerTokens([NEW]).flow_instance("order-1") != flow_instance_id("order-1")
     assert CustomerTokens([NEW]).flow_instance("0" * 31 + "a") == b"\0" * 15 + b"\n"
+
+
+@given(secret=st.binary(min_size=1, max_size=130), data=st.binary(max_size=200))
+def test_the_keyed_digest_is_hmac_sha256(secret: bytes, data: bytes) -> None:
+    assert keyed_digest(secret, data) == hmac.digest(secret, data, "sha256")

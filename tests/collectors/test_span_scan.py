@@ -109,8 +109,7 @@ def fields_of(found: SpanScan) -> list[Any]:
     """What was found, span by span, as a parser says it."""
     attributes_of: list[list[bytes]] = [[] for _ in range(found.count)]
     for place in found.attributes:
-        rows = range(found.count) if place.rows is None else place.rows.tolist()
-        for row, raw in zip(rows, found.texts(place), strict=True):
+        for row, raw in zip(place.rows.tolist(), found.texts(place), strict=True):
             attributes_of[row].append(raw)
     return [
         (
