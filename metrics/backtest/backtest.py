@@ -8,7 +8,7 @@ its own clock.
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -301,8 +301,8 @@ class _Block:
             np.concatenate([np.repeat(np.arange(scopes), len(TAILS)), channel_scope]).astype(int)
         ]
         hour = np.zeros((self.size, len(test_stream)), dtype=np.int64)
-        two = np.zeros((self.size, 2, scopes))
-        other: list[Floats] = [two, two.copy(), *(np.zeros((self.size, scopes)) for _ in range(4))]
+        none = Alternatives.none(scopes)
+        other: list[Floats] = [np.zeros((self.size, *getattr(none, item.name).shape)) for item in fields(none)]
         for start in np.unique(self.first):
             minutes = start + self.begin + np.arange(self.size)
             local = local_time(MONDAY + 60.0 * minutes, profile.settings)

@@ -22,6 +22,7 @@ from .settings import DetectionSettings
 __all__ = ["CLOCK_SECONDS", "Alternatives", "Clock", "ClockState", "explain"]
 
 Floats = NDArray[Any]  # float64
+Integers = NDArray[Any]  # int64
 
 CLOCK_SECONDS = (3600.0, -3600.0)
 
@@ -31,6 +32,7 @@ _CLOCK_STEP = 2.0  # the most one window may say
 _JOB_PRIOR = 8.0
 _JOB_LEAST = 0.03
 _JOB_EARLIER_BINS, _JOB_LATER_BINS = 30, 48  # a job may move by two and a half hours back, by four on
+_JOB_AGAIN_BINS = 18  # and may run a second time within an hour and a half
 _JOB_OVERTIME_SECONDS = 300.0
 _ABSENT_PRIOR = 6.0
 _MISSED_PRIOR = 3.0
@@ -44,24 +46,30 @@ class Alternatives:
     Attributes:
         location: Change of level if the clock were an hour ahead, or behind, ``[2, S]``.
         volume: Change of log traffic likewise, ``[2, S]``.
+        least: What ``location`` may be at least if jobs begin and end five minutes off their usual time.
+        most: What it may be at most.
         job: Height of the job that should be running now, or 0.
         earlier: Height of the job that might be running now instead of later today, or 0.
         later: Height of the job that might be running now if it did not at its time, or 0.
+        again: Height of the job that might be running now a second time, or 0.
         duration: Its usual length in windows.
     """
 
     location: Floats
     volume: Floats
+    least: Floats
+    most: Floats
     job: Floats
     earlier: Floats
     later: Floats
+    again: Floats
     duration: Floats
 
     @classmethod
     def none(cls, scopes: int) -> Alternatives:
         """No other explanation."""
         zero = np.zeros(scopes)
-        return cls(np.zeros((2, scopes)), np.zeros((2, scopes)), zero, zero, zero, zero)
+        return cls(*(np.zeros((2, scopes)) for _ in range(4)), *(zero.copy() for _ in range(5)))
 
 
 class Clock:
@@ -76,6 +84,8 @@ class Clock:
             self._weight[inside, index] = share / share.sum()
         self._job = profile.season.job @ self._weight  # [types, 288, S]
         strong = np.maximum(self._job.max(axis=1, keepdims=True), _JOB_LEAST)
+        near = np.stack([np.roll(self._job, lag, axis=1) for lag in (-1, 0, 1)])
+        self._job_least, self._job_most = near.min(axis=0) - self._job, near.max(axis=0) - self._job
         running = self._job > 0.5 * strong
         number = running.sum(axis=1)
         height = np.where(running, self._job, 0.0).sum(axis=1) / np.maximum(number, 1)
@@ -85,6 +95,10 @@ class Clock:
         for lag in range(1, _JOB_LATER_BINS + 1):
             later |= np.roll(running, lag, axis=1)
         self._earlier = np.where(earlier & ~running, height[:, None, :], 0.0)
+        again = np.zeros_like(running)
+        for lag in range(1, _JOB_AGAIN_BINS + 1):
+            again |= np.roll(running, lag, axis=1)
+        self._again = np.where(again & ~running, height[:, None, :], 0.0)
         self._later = np.where(later & ~running, height[:, None, :], 0.0)
         self._duration = number * (86_400 / FINE_BINS) / settings.window_seconds
 
@@ -104,12 +118,19 @@ class Clock:
             [np.log(np.maximum(volume.at(other), floor) / np.maximum(expected, floor)) for other in moved], axis=1
         )
         kind, bins = self._kind(local), fine_bin(local)
+        slack = [
+            np.stack([edge[self._kind(other), fine_bin(other)][:, scopes] for other in moved], axis=1)
+            for edge in (self._job_least, self._job_most)
+        ]
         return [
             location,
             traffic,
+            location + slack[0],
+            location + slack[1],
             self._job[kind, bins][:, scopes],
             self._earlier[kind, bins][:, scopes],
             self._later[kind, bins][:, scopes],
+            self._again[kind, bins][:, scopes],
             self._duration[kind][:, scopes],
         ]
 
@@ -144,7 +165,7 @@ class ClockState:
 
 def explain(
     state: ClockState, other: Alternatives, residual: tuple[Floats, Floats], variance: tuple[Floats, Floats],
-    window_seconds: float,
+    window_seconds: float, top: Integers,
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """Weigh the other explanations with one window (in place).
 
@@ -154,6 +175,7 @@ def explain(
         residual: Residuals of location and of log volume, ``[S]`` each.
         variance: Long-run variances of a window, ``inf`` without data.
         window_seconds: Length of a window.
+        top: The scope that decides for each scope: clocks and jobs are a step's, not a sub-population's.
 
     Returns:
         What to take off the residuals of location and volume, and the scopes whose evidence is to start anew.
@@ -170,6 +192,7 @@ def explain(
     believed = np.where(state.traffic >= _CLOCK_TRAFFIC, state.clock, -_CLOCK_PRIOR)
     best = believed.argmax(axis=0)
     after = np.where((before > 0) & held, before, np.where(believed[best, here] > 0, best + 1, 0))
+    after = after[top]
     state.moved = after.astype(np.float64)
     row = np.maximum(after - 1, 0)
     location = np.where(after > 0, other.location[row, here], 0.0)
@@ -177,8 +200,10 @@ def explain(
     anew = after != before
     # a moved clock moves jobs along
     usual = after == 0
-    jobs = replace(other, **{name: np.where(usual, getattr(other, name), 0.0) for name in ("job", "earlier", "later")})
-    shift, started = _jobs(state, jobs, r - location, r_variance, window_seconds)
+    jobs = replace(
+        other, **{name: np.where(usual, getattr(other, name), 0.0) for name in ("job", "earlier", "later", "again")}
+    )
+    shift, started = _jobs(state, jobs, r - location, r_variance, window_seconds, top)
     return location + shift, volume, anew | started
 
 
@@ -188,7 +213,12 @@ def _gain(residual: Floats, offset: Floats, variance: Floats) -> Floats:
 
 
 def _jobs(
-    state: ClockState, other: Alternatives, residual: Floats, variance: Floats, window_seconds: float
+    state: ClockState,
+    other: Alternatives,
+    residual: Floats,
+    variance: Floats,
+    window_seconds: float,
+    top: Integers,
 ) -> tuple[Floats, Floats]:
     # once a job has run at its time it is not expected again that day
     state.missed = np.where(
@@ -198,7 +228,7 @@ def _jobs(
     state.rested = np.maximum(state.rested - 1, 0.0)
     looking = (height > 0) & (state.running == 0) & (state.rested == 0)
     state.job = np.where(looking, np.maximum(state.job + _gain(residual, height, variance), 0.0), 0.0)
-    begun = looking & (state.job >= _JOB_PRIOR)
+    begun = (looking & (state.job >= _JOB_PRIOR))[top]
     running = begun | (state.running > 0)
     # a running job is over when its time is, or when the level is plainly back
     size = np.where(height > 0, height, 0.0)
@@ -206,11 +236,12 @@ def _jobs(
     state.over = np.where(running, np.maximum(state.over + left, 0.0), 0.0)
     overtime = other.duration + _JOB_OVERTIME_SECONDS / window_seconds
     ended = running & ((state.running >= overtime) | (state.over >= _ABSENT_PRIOR) | (height <= 0))
+    ended = ended[top]
     whole = state.running >= 0.5 * other.duration
     rest = np.where(whole, _JOB_REST_SECONDS[1], _JOB_REST_SECONDS[0]) / window_seconds
     state.running = np.where(running & ~ended, state.running + 1, 0.0)
     state.rested = np.where(ended, rest, state.rested)
     state.absent = np.where(other.job > 0, np.maximum(state.absent + _gain(residual, -other.job, variance), 0.0), 0.0)
-    absent = state.absent >= _ABSENT_PRIOR
+    absent = (state.absent >= _ABSENT_PRIOR)[top]
     shift = np.where(running & ~ended, size, 0.0) - np.where(absent, np.maximum(other.job, 0.0), 0.0)
     return shift, begun | ended

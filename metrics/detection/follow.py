@@ -72,6 +72,8 @@ class Follower:
         self._creep = CreepFollower(profile, tested, self._shifts.common[:scopes])
         self._drift = Drift.new(scopes)
         self._clock = ClockState.new(scopes)
+        part = np.array([bool(scope.dimensions) for scope in profile.fleet.scopes], dtype=bool)
+        self._top = np.where(part & (profile.fleet.parent >= 0), profile.fleet.parent, np.arange(scopes))
 
     @property
     def accepted(self) -> Floats:
@@ -155,8 +157,9 @@ class Follower:
         clock = np.broadcast_to(np.asarray(now, dtype=np.float64), (self._scopes,))
         variance = np.where(self._tested, inputs.variance, np.inf)
         residual = inputs.residual - self._shifts.offset - self._shifts.raised.effect
-        explained = self._explain(inputs.other, residual, variance)
-        events = self._shifts.step(np.tile(clock, 3), residual, variance, inputs.seen)
+        explained, traffic = self._explain(inputs.other, residual, variance)
+        rivals = inputs.other, (explained, traffic), self._clock.missed > 0
+        events = self._shifts.step(np.tile(clock, 3), residual, variance, inputs.seen, *rivals)
         self._creep.day.told[self._shifts.rebased] = self.offset[self._shifts.rebased]  # that much has been said
         location, location_variance = inputs.residual[: self._scopes], variance[: self._scopes]
         drift = self._drift.advance(location - self.offset - explained, location_variance) + explained + inputs.special
@@ -170,22 +173,23 @@ class Follower:
         raised = self._shifts.raised.effect[: self._scopes]
         return events + self._creep.step(clock, location, location_variance, raised)
 
-    def _explain(self, other: Alternatives, residual: Floats, variance: Floats) -> Floats:
-        """Take off what a moved clock or job explains, in place; returns it for locations, ``[S]``."""
+    def _explain(self, other: Alternatives, residual: Floats, variance: Floats) -> tuple[Floats, Floats]:
+        """Take off what a moved clock or job explains, in place; returns it for locations and volumes, ``[S]``."""
         scopes, state = self._scopes, self._shifts.state
         location, volume = slice(0, scopes), slice(scopes, 2 * scopes)
         bare = residual - state.slow
         long_run = variance + self._shifts.common
         parts = (bare[location], bare[volume]), (long_run[location], long_run[volume])
         window = self._settings.window_seconds
-        shift, traffic, anew = explain(self._clock, other, parts[0], parts[1], window)
+        shift, traffic, anew = explain(self._clock, other, parts[0], parts[1], window, self._top)
         residual[location] -= shift
         residual[volume] -= traffic
         again = np.flatnonzero(anew)
         if len(again):
             quantities = np.concatenate([again, again + scopes])
             state.evidence[:, quantities] = 0.0
-        return shift
+            self._shifts.rivals.restart(again)
+        return shift, traffic
 
     def to_bytes(self, extra: dict[str, Any]) -> bytes:
         """The state and ``extra`` (plain values)."""
@@ -233,6 +237,7 @@ class Follower:
             "day": self._creep.day,
             "drift": self._drift,
             "clock": self._clock,
+            "rivals": self._shifts.rivals.state,
         }
 
 

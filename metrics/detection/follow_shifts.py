@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from ..baseline.baseline import Profile
 from ..baseline.location import undo_clip
+from .clock import Alternatives
 from .events import REBASED, Event, EventKind
 from .interval import corrected_interval
 from .raised import Meanwhile, Raised
+from .rivals import MARGIN, PART_MARGIN, Rivals
 from .settings import DetectionSettings
 from .shift import ShiftState, advance_shift, excursion_effect
 
@@ -29,6 +31,7 @@ class ShiftFollower:
     Attributes:
         state: The shift test.
         raised: What is reported.
+        rivals: What an alarm must beat.
         offset: Levels accepted since the profile was learnt, log-ratios.
         meanwhile: Where they are while they are reported.
         rebased: Scopes whose location was taken for normal in the last window.
@@ -45,6 +48,7 @@ class ShiftFollower:
         )
         self.state = ShiftState.new(noise, len(profile.shift.shifts))
         self.raised = Raised.new(3 * self._scopes)
+        self.rivals = Rivals(noise, self._scopes, len(profile.shift.shifts), settings.window_seconds)
         self.offset = np.zeros(3 * self._scopes)
         self.meanwhile = Meanwhile.new(3 * self._scopes)
         self.rebased = np.zeros(0, dtype=np.int64)
@@ -58,7 +62,16 @@ class ShiftFollower:
         self.raised.settle(quantities)
         self._reset(quantities)
 
-    def step(self, now: Floats, residual: Floats, variance: Floats, seen: Floats) -> list[Event]:
+    def step(
+        self,
+        now: Floats,
+        residual: Floats,
+        variance: Floats,
+        seen: Floats,
+        other: Alternatives,
+        taken: tuple[Floats, Floats],
+        missed: Floats,
+    ) -> list[Event]:
         """Take in a window: recoveries, then alarms.
 
         Args:
@@ -66,10 +79,15 @@ class ShiftFollower:
             residual: Deviations from what is expected now, reported effects included; changed in place.
             variance: Sampling variances, ``inf`` without data.
             seen: Observations.
+            other: What other explanations would add.
+            taken: What they have been given already of locations and volumes, ``[S]`` each.
+            missed: Whether a job that did not run at its time may still come, ``[S]``.
         """
         events = self._recoveries(now, residual, variance)
         test = self._profile.shift
+        self.rivals.before(self.state, other, taken, missed, residual, variance)
         advance_shift(self.state, test.noise, test.shifts, test.limit, now, residual, variance, seen)
+        self.rivals.after(self.state, test.threshold)
         return events + self._alarms(now)
 
     def nearly_reported(self) -> Floats:
@@ -146,6 +164,7 @@ class ShiftFollower:
             fresh = ShiftState.new(self._profile.shift.noise.take(quantities), len(self._profile.shift.shifts))
             for item in fields(ShiftState):
                 getattr(self.state, item.name)[..., quantities] = getattr(fresh, item.name)
+            self.rivals.begin_anew(quantities[quantities < self._scopes])
 
     def _kind(self, quantity: int, effect: float) -> EventKind:
         if quantity < self._scopes:
@@ -158,12 +177,22 @@ class ShiftFollower:
         # a disturbance that has just ended is not reported: the last window must still show half of the shift
         mean = state.score / np.maximum(state.weight, 1e-30)
         lasting = state.last * np.sign(mean) >= 0.5 * np.abs(mean)
-        candidates = np.flatnonzero(((over >= 0) & lasting).any(axis=0))
+        reaching = (over >= 0) & lasting
+        candidates = np.flatnonzero(reaching.any(axis=0))
+        held = [q for q in candidates[candidates < self._scopes] if not self._beats_rivals(int(q), reaching[:, q])]
+        candidates = np.setdiff1d(candidates, held)
         events: list[Event] = []
         for quantity in candidates:
             events += self._raise(int(quantity), now)
         self._reset(candidates)
         return events
+
+    def _beats_rivals(self, scope: int, reaching: Floats) -> bool:
+        """Whether no other explanation will do; while one will for the step, a sub-population needs more."""
+        parent = int(self._profile.fleet.parent[scope]) if self._profile.fleet.scopes[scope].dimensions else -1
+        running = self.state.evidence[:, parent] > 0
+        doubtful = parent >= 0 and self.rivals.strength(parent) >= MARGIN and not self.rivals.beaten(parent, running)
+        return self.rivals.beaten(scope, reaching, PART_MARGIN if doubtful else MARGIN)
 
     def _raise(self, quantity: int, now: Floats) -> list[Event]:
         """Note a shift, and report it unless it only corrects one that is reported already."""
