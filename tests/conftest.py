@@ -33,7 +33,7 @@ from psycopg.conninfo import make_conninfo
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES_FILE = Path(os.environ.get("CXGAUGE_SERVICES", ROOT / ".services" / "services.json"))
-SERVICES = ("timescaledb", "prometheus", "alertmanager", "chromium")
+SERVICES = ("timescaledb", "prometheus", "alertmanager", "chromium", "axe")
 LACKING = "{} is not there; `make services` installs and starts it"
 START_LIMIT_SECONDS = 30.0
 TEMPLATE = "cxgauge_empty"
@@ -350,3 +350,9 @@ def chromium(services: dict[str, dict[str, str]]) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=services["chromium"]["binary"], args=flags)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def axe(services: dict[str, dict[str, str]]) -> str:
+    """The accessibility checker's script, to be run in a page."""
+    return Path(services["axe"]["binary"]).read_text(encoding="utf-8")

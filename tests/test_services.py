@@ -53,7 +53,7 @@ def test_somebody_elses_process_with_the_same_number_lives(
 
 def test_the_status_of_nothing_names_everything_that_is_lacking(tmp_path: Path) -> None:
     result = services(tmp_path, "status")
-    names = ("timescaledb", "prometheus", "alertmanager", "chromium")
+    names = ("timescaledb", "prometheus", "alertmanager", "chromium", "axe")
     assert (result.returncode, result.stdout) == (
         1,
         "".join(f"{name:14} not there; `make services` starts it\n" for name in names),
@@ -63,5 +63,5 @@ def test_the_status_of_nothing_names_everything_that_is_lacking(tmp_path: Path) 
 def test_an_unknown_service_is_refused(tmp_path: Path) -> None:
     result = services(tmp_path, "start", "mysql")
     assert result.returncode == 2
-    expected = "services: error: there is no service mysql; there are timescaledb, prometheus, alertmanager, chromium"
+    expected = "services: error: there is no service mysql; there are timescaledb, prometheus, alertmanager, chromium, axe"
     assert result.stderr.splitlines()[-1] == expected

@@ -85,7 +85,7 @@ def _stop(place: Place) -> None:
         except PermissionError:
             outcome = "not stopped: root started it, only root can stop it"
         print(f"{name:14} {outcome}")
-    known = {name: facts for name, facts in _read(place.services_file).items() if name == "chromium"}
+    known = {name: facts for name, facts in _read(place.services_file).items() if name in ("chromium", "axe")}
     _write(place, known)
 
 

@@ -23,6 +23,7 @@ from .processes import ProcessRecords, write_atomically
 __all__ = ["SERVICES", "Place", "is_ready"]
 
 _READY_LIMIT_SECONDS = 60.0
+_AXE = "4.14.1"
 _POSTGRES = "/usr/lib/postgresql/17/bin"
 _TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 _POSTGRES_DATA = "/srv/timescaledb"  # as seen from inside the root
@@ -137,11 +138,28 @@ def chromium(place: Place, before: Facts) -> Facts:
     return {"binary": binary}
 
 
+def axe(place: Place, before: Facts) -> Facts:
+    """The accessibility checker axe-core, a script that tests run in Chromium's pages; there is nothing to start."""
+    del before
+    if shutil.which("npm") is None:
+        ensure_host_package("npm")
+    directory = place.directory / "axe"
+    script = directory / "node_modules" / "axe-core" / "axe.min.js"
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory / "package.json", '{"private": true}\n', 0o644)
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact", f"axe-core@{_AXE}"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not script.exists():
+        raise LackingError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n{done.stderr[-500:]}")
+    return {"binary": str(script)}
+
+
 SERVICES: Mapping[str, Callable[[Place, Facts], Facts]] = {
     "timescaledb": timescaledb,
     "prometheus": prometheus,
     "alertmanager": alertmanager,
     "chromium": chromium,
+    "axe": axe,
 }
 
 
@@ -149,6 +167,8 @@ def is_ready(name: str, facts: Facts, place: Place) -> bool:
     """Whether a service offered earlier is still there: quick, changes nothing."""
     if not all(Path(facts[key]).exists() for key in ("binary", "promtool", "amtool") if key in facts):
         return False
+    if name == "axe":
+        return True
     if name == "chromium":
         return _has_chinese_font()
     return place.records.running(name) and _listens(int(facts["port"]))
