@@ -30,6 +30,7 @@ def up(
     import psycopg
 
     from ..collectors.spool import SpoolError
+    from ..dashboards.access.listening import OPEN
     from ..metrics.configuration.secret import SecretError
     from ..metrics.store.embedded import EmbeddedPostgresError
     from ..metrics.store.migrations import MigrationError
@@ -45,11 +46,13 @@ def up(
     except psycopg.OperationalError as error:
         raise fail(f"the database cannot be reached: {error}") from None
     except (EmbeddedPostgresError, MigrationError, SpoolError, SecretError, OSError, ValueError) as error:
-        raise fail(str(error)) from None  # UnprotectedError is a ValueError
+        raise fail(str(error)) from None  # UnprotectedError and UnprotectedPagesError are ValueErrors
     if not running:
         service.stop()
         return
     typer.echo(f"pages on {service.http.url}   receiving on {service.receiver.url}")
+    if not service.installation.config.sign_in.is_required:
+        typer.echo(f"pages are {OPEN}")
     signals.wait(service.reload)
     typer.echo("draining …")
     service.stop()

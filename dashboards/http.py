@@ -1,4 +1,4 @@
-"""The HTTP side: health, metrics and pages as one ASGI application."""
+"""The HTTP side: health, metrics and pages as one ASGI application, behind the access control."""
 
 from __future__ import annotations
 
@@ -16,28 +16,25 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..metrics.configuration.config import Config
 from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.scope import EVERYTHING, DataScope
 from ..metrics.store.store import Store
+from .access.audit_page import AdministrationPages
+from .access.control import AccessControl
+from .access.headers import SafeHeaders
+from .access.pages import AccessPages
+from .access.scoped_pages import ScopedPages, visible_flows
+from .access.sessions import Sessions
+from .access.sign_in import SignIn
 from .exposition.health import HealthFigures
+from .pages.actions import AlertActions
 from .pages.routes import Pages
 
 __all__ = ["HttpParts", "application"]
 
 _log = structlog.get_logger("cxgauge.http")
-CONTENT_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-_HEADERS = {
-    "content-security-policy": CONTENT_POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
 
 
 class MetricsText(Protocol):
@@ -75,8 +72,11 @@ class HttpParts:
 
 
 def application(parts: HttpParts) -> Starlette:
-    """The application: ``/-/healthy``, ``/-/ready``, ``/metrics`` and the pages."""
-    pages = Pages(parts.store, parts.config, parts.flows, parts.clock, parts.health)
+    """The application: ``/-/healthy``, ``/-/ready``, ``/metrics``, sign-in and the pages."""
+    scoped = ScopedPages(lambda scope: _pages(parts, scope).routes())
+    failure = _pages(parts, EVERYTHING).failure
+    sessions = Sessions(parts.store, parts.config, parts.clock)
+    sign_in = SignIn(parts.store, parts.config, parts.clock)
 
     def healthy(_request: Request) -> Response:
         return _state(parts.unhealthy(), "healthy")
@@ -92,25 +92,41 @@ def application(parts: HttpParts) -> Starlette:
 
     def database_away(request: Request, error: Exception) -> Response:
         _log.warning("page without database", path=request.url.path, error=str(error).strip())
-        return pages.failure(request, 503, "database")
-
-    def page_failed(request: Request, error: Exception) -> Response:
-        _log.error("page failed", path=request.url.path, exc_info=error)
-        return pages.failure(request, 500, "fault")
+        return failure(request, 503, "database")
 
     def not_found(request: Request, _error: Exception) -> Response:
-        return pages.failure(request, 404, "missing")
+        return failure(request, 404, "missing")
 
-    return Starlette(
-        routes=[
-            Route("/-/healthy", healthy),
-            Route("/-/ready", ready),
-            Route("/metrics", metrics),
-            *pages.routes(),
-            Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
+    routes = [
+        Route("/-/healthy", healthy),
+        Route("/-/ready", ready),
+        Route("/metrics", metrics),
+        *AccessPages(parts.store, parts.config, parts.clock, sign_in, sessions).routes(),
+        *AdministrationPages(parts.store, parts.config, parts.clock).routes(),
+        *AlertActions(parts.store, parts.config, parts.flows, parts.clock).routes(),
+        *scoped.routes(),
+        Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(SafeHeaders, secure=lambda: parts.config().http.is_secure),
+            Middleware(AccessControl, routes=routes, config=parts.config, sessions=sessions, failure=failure),
         ],
-        middleware=[Middleware(_SafeHeaders)],
-        exception_handlers={psycopg.Error: database_away, 404: not_found, Exception: page_failed},
+        exception_handlers={psycopg.Error: database_away, 404: not_found},
+    )
+    app.router.redirect_slashes = False  # would send people to whatever name they came by
+    return app
+
+
+def _pages(parts: HttpParts, scope: DataScope) -> Pages:
+    """The pages as one scope shows them: what collecting itself did is nobody's part of it."""
+    return Pages(
+        parts.store.restricted(scope),
+        parts.config,
+        lambda: visible_flows(parts.flows(), scope),
+        parts.clock,
+        parts.health if scope.is_everything else lambda: None,
     )
 
 
@@ -127,22 +143,3 @@ def _database_fault(store: Store) -> list[str]:
     except psycopg.Error as error:
         return [f"the database does not answer: {str(error).strip()}"]
     return []
-
-
-class _SafeHeaders:
-    """Adds the security headers to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def add(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                present = {name for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *((n.encode(), v.encode()) for n, v in _HEADERS.items() if n.encode() not in present),
-                ]
-            await send(message)
-
-        await self._app(scope, receive, add if scope["type"] == "http" else send)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -15,6 +14,7 @@ from starlette.routing import Route
 from ...metrics.configuration.config import Config
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.store import Store
+from ..access.identity import access_of
 from ..exposition.health import HealthFigures
 from ..pdf import PdfError
 from ..periods import COMPARISONS
@@ -22,7 +22,7 @@ from ..rendering import render
 from ..report.files import REPORT_TYPES, render_report
 from ..report.report import build_report
 from ..wording import Wording
-from .actions import FORM_COOKIE, NAME_COOKIE, actions_allowed, form_token, perform, read_form
+from .actions import NAME_COOKIE
 from .alert import alert_page
 from .alert_list import ALERT_FILTERS, alerts_page
 from .data import data_page
@@ -69,16 +69,18 @@ class Pages:
             Route("/search", self._answer(self._search, ("q",))),
             Route("/data", self._answer(self._data, renewed=True)),
             Route("/alerts/{alert}", self._answer(self._alert)),
-            Route("/alerts/{alert}/actions", self._act, methods=["POST"]),
             Route("/flows/{flow}/report.{format}", self._report),
         ]
 
     def failure(self, request: Request, status: int, kind: str) -> Response:
-        """A page that says what went wrong; ``kind`` is ``missing``, ``database`` or ``fault``."""
+        """A page that says what went wrong; ``kind`` is ``missing``, ``database``, ``forbidden`` or ``fault``."""
         if request.url.path.startswith(("/-/", "/metrics", "/static")):
             return PlainTextResponse(f"{kind}\n", status)
         wording = Wording(self._language(request), self._config().timezone)
-        return HTMLResponse(render("failure.html.j2", wording, kind=kind, reason="", page=None), status)
+        access = getattr(request.state, "access", None)
+        return HTMLResponse(
+            render("failure.html.j2", wording, kind=kind, reason="", page=None, access=access), status
+        )
 
     def _language(self, request: Request) -> Any:
         wanted = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
@@ -105,14 +107,13 @@ class Pages:
                 return self._refused(request, str(error))
             if asked.table:
                 return self._csv(asked, values.get("tables", []), request)
-            text = render(template, asked.wording, page=asked, spans=SPANS, comparisons=COMPARISONS, **values)
+            values |= {"page": asked, "spans": SPANS, "comparisons": COMPARISONS, "access": access_of(request)}
+            text = render(template, asked.wording, **values)
             response = HTMLResponse(text, headers={"cache-control": "no-store"})
             if "lang" in request.query_params:
                 response.set_cookie(
                     LANGUAGE_COOKIE, asked.wording.language, max_age=_YEAR_SECONDS, httponly=True, samesite="lax"
                 )
-            if values.get("token"):
-                response.set_cookie(FORM_COOKIE, values["token"], httponly=True, samesite="strict")
             return response
 
         return answer
@@ -122,7 +123,8 @@ class Pages:
         if "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse(f"{reason}\n", 400)
         wording = Wording(self._language(request), self._config().timezone)
-        return HTMLResponse(render("failure.html.j2", wording, kind="request", reason=reason, page=None), 400)
+        values = {"kind": "request", "reason": reason, "page": None, "access": access_of(request)}
+        return HTMLResponse(render("failure.html.j2", wording, **values), 400)
 
     def _csv(self, asked: PageRequest, tables: Sequence[Table], request: Request) -> Response:
         table = next((one for one in tables if asked.table in (one.name, "first")), None)
@@ -195,22 +197,6 @@ class Pages:
         disposition = f'attachment; filename="{flow.name}-{day}.{kind}"'
         return Response(content, media_type=REPORT_TYPES[kind], headers={"content-disposition": disposition})
 
-    async def _act(self, request: Request) -> Response:
-        fields = await read_form(request)
-        if isinstance(fields, Response):
-            return fields
-        identity = request.path_params["alert"]
-        return await run_in_threadpool(
-            perform,
-            fields,
-            identity,
-            store=self._store,
-            config=self._config(),
-            flows=self._flows(),
-            clock=self._clock,
-            back=f"/alerts/{identity}",
-        )
-
     def _alerts(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
         return "alerts.html.j2", alerts_page(self._store, self._flows(), asked)
 
@@ -218,6 +204,4 @@ class Pages:
         values = alert_page(self._store, self._flows(), request.path_params["alert"], asked)
         if values is None:
             raise NotFoundError(request.path_params["alert"])
-        allowed = actions_allowed(self._config()) and values["alert"].is_open
-        values |= {"token": form_token(request) if allowed else "", "name": request.cookies.get(NAME_COOKIE, "")}
-        return "alert.html.j2", values
+        return "alert.html.j2", values | {"name": request.cookies.get(NAME_COOKIE, "")}

@@ -279,12 +279,12 @@ def test_acknowledging_on_the_page(site: Site, alert: Alert) -> None:
     [
         ({"origin": "https://evil.example"}, {}, 403, "the form is not from this site\n"),
         ({"sec-fetch-site": "cross-site"}, {}, 403, "the form is not from this site\n"),
-        ({"host": "rebound.example"}, {}, 403, "open this page by 127.0.0.1 or localhost to act on it\n"),
+        ({"host": "rebound.example"}, {}, 403, "open this page by 127.0.0.1 or localhost\n"),
         ({}, {"token": "x"}, 403, "the form is out of date: load the page again\n"),
-        ({}, {"note": "x" * 20_000}, 413, "the form is larger than 16384 bytes\n"),
+        ({}, {"note": "x" * 40_000}, 413, "the form is larger than 32768 bytes\n"),
         ({}, {"by": " "}, 400, "by='' is empty; say who you are\n"),
         ({}, {"action": "comment"}, 400, "action='comment' lacks what it needs; go back and fill it in\n"),
-        ({}, {"action": "delete"}, 400, "action='delete' lacks what it needs; go back and fill it in\n"),
+        ({}, {"action": "delete"}, 400, "action='delete' is not known; write one of acknowledge, assign, comment, accept\n"),
     ],
 )
 def test_forms_from_elsewhere_or_incomplete_change_nothing(
