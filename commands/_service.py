@@ -26,19 +26,23 @@ from ..alerts.installation import alerting
 from ..collectors.receiver.server import ReceiverServer
 from ..collectors.spool import ProblemKind, SpoolReader
 from ..collectors.writer import Writer
+from ..dashboards.access.listening import OPEN, UnprotectedPagesError, refuse_unprotected
 from ..dashboards.exposition.alerts import baseline_durations
 from ..dashboards.exposition.exposition import Exposition
 from ..dashboards.exposition.health import HealthFigures
 from ..dashboards.exposition.push import HistogramPush
 from ..dashboards.http import HttpParts, application
+from ..dashboards.scheduled.reporter import Reporter
 from ..dashboards.server import HttpServer
 from ..metrics.change_event import ChangeEvent
 from ..metrics.configuration.config import Config
 from ..metrics.observation import ObservationBatch
 from ..metrics.specification.flow import FlowSpec, load_flows
 from ..metrics.store.alerts import read_current_alerts
+from ..metrics.store.audit import COMMAND_LINE, audit
 from ..metrics.store.events import put_events
 from ..metrics.store.store import Store
+from ..metrics.store.transitions import count_transitions
 from ..metrics.strict_yaml import SpecificationError
 from ._database import may_come_up, reach_database, store_settings
 
@@ -47,6 +51,7 @@ __all__ = ["Installation", "Service", "changed_parts", "load_installation"]
 _log = structlog.get_logger("cxgauge.service")
 _COMPACT_SECONDS: Final = 20.0
 _EXPIRE_SECONDS: Final = 3600.0
+_TRANSITIONS_SECONDS: Final = 300.0
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _TITLE_LENGTH: Final = 256
@@ -101,6 +106,7 @@ class Service:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.installation = load_installation(path)
+        refuse_unprotected(self.installation.config)
         self.clock = clock
         self._stack = ExitStack()
         self._stop_collecting = threading.Event()
@@ -153,10 +159,17 @@ class Service:
         self._run("housekeeping", self._keep_house, self._stop_collecting)
         if self.push is not None:
             self._run("push", self.push.run, self._stop_collecting)
+        self._run("transitions", self._count_transitions, self._stop_collecting)
+        self.reporter = Reporter(
+            self.store, lambda: self.installation.config, lambda: self.installation.flows, self.clock
+        )
+        self._run("reports", self.reporter.run, self._stop_collecting)
         self._run("events", self.receiver.receiver.journal.run, self._put_events, self._stop_collecting)
         self._judging = _Judging(self)
-        self.http = HttpServer(application(self._http_parts()), config.http.host, config.http.port)
+        self.http = HttpServer(application(self._http_parts()), config.http.host, config.http.port, config.http.tls)
         self.http.start()
+        if not config.sign_in.is_required:
+            _log.info("pages are open", url=self.http.url, to=OPEN)
         self._stack.callback(self.http.stop)
         return True
 
@@ -198,7 +211,15 @@ class Service:
         for section in ("database", "spool", "http", "receiver", "recorder", "prometheus", "window_seconds"):
             if getattr(found.config, section) != getattr(self.installation.config, section):
                 _log.warning("reload: this changes with a restart only", section=section)
-        self._note_change(changed_parts(self.installation, found))
+        changed = changed_parts(self.installation, found)
+        listening = {"http": self.installation.config.http}  # until a restart: who may ask depends on where we listen
+        found = Installation(found.config.model_copy(update=listening), found.flows)
+        try:
+            refuse_unprotected(found.config)
+        except UnprotectedPagesError as error:
+            _log.error("reload refused, the last good configuration stays", faults=[str(error)])
+            return False
+        self._note_change(changed)
         self.installation = found
         self.exposition.reload(found.flows)
         self.receiver.receiver.reload(found.flows)
@@ -221,6 +242,11 @@ class Service:
             self.receiver.receiver.journal.append([event])
         except OSError as error:
             _log.error("a reload was not noted among the events", error=str(error))
+        try:
+            with self.store.connection() as connection:
+                audit(connection, "", "configuration reloaded", shown, details, COMMAND_LINE)
+        except psycopg.Error as error:
+            _log.error("a reload was not noted in the audit", error=str(error).strip())
 
     def lifeless(self) -> list[str]:
         """Names of the parts whose thread has ended although nobody told it to: a fault of ours."""
@@ -291,6 +317,7 @@ class Service:
             writer_lag_seconds=progress.lag_seconds,
             spool_bytes=progress.lag_bytes,
             spool_limit_bytes=self.installation.config.spool.limit_bytes,
+            report_troubles=self.reporter.troubles,
             evaluation_lag_seconds=None if evaluation is None else evaluation.lag_seconds,
             evaluation_duration_seconds=None if evaluation is None else evaluation.duration_seconds,
         )
@@ -312,6 +339,17 @@ class Service:
                     expired_at = time.monotonic()
             except psycopg.Error as error:
                 _log.warning("housekeeping waits", error=f"{type(error).__name__}: {error}")
+
+    def _count_transitions(self, stop: threading.Event) -> None:
+        """Count how flow instances went, hour by hour; an hour that is cut off is counted later."""
+        pause_seconds = _COMPACT_SECONDS
+        while not stop.wait(pause_seconds):
+            pause_seconds = _TRANSITIONS_SECONDS
+            try:
+                ends = {name: flow.ends for name, flow in self.installation.flows.items()}
+                count_transitions(self.store, ends, self.clock(), stop.is_set)
+            except psycopg.Error as error:
+                _log.warning("counting of transitions waits", error=f"{type(error).__name__}: {error}")
 
 
 class _Judging:

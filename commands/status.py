@@ -45,6 +45,7 @@ def status(
     import time
 
     from ..dashboards.periods import aligned, parse_moment
+    from ..dashboards.scheduled.troubles import report_troubles
     from ..dashboards.status import read_status
     from ..dashboards.wording import Wording
     from ..metrics.translation import Language
@@ -63,13 +64,16 @@ def status(
         raise fail(str(error)) from None
     with open_store(settings) as store:
         found = read_status(store, flows, period, wording)
+        troubles = report_troubles(store, wording, now)
     if output is StatusFormat.JSON:
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+        typer.echo(json.dumps({**asdict(found), "reports": troubles}, ensure_ascii=False))
     else:
         _print(found, wording)
+        for line in troubles:
+            typer.echo(line)
     if found.alerts:
         raise typer.Exit(3)
 

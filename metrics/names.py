@@ -35,6 +35,7 @@ class Metric:
     WRITER_LAG_SECONDS = "cxgauge_writer_lag_seconds"
     EVALUATION_LAG_SECONDS = "cxgauge_evaluation_lag_seconds"
     EVALUATION_DURATION_SECONDS = "cxgauge_evaluation_duration_seconds"
+    REPORT_TROUBLES = "cxgauge_report_troubles"
     SPOOL_BYTES = "cxgauge_spool_bytes"
     SPOOL_LIMIT_BYTES = "cxgauge_spool_limit_bytes"
     PUSH_FAILURES_TOTAL = "cxgauge_push_failures_total"

@@ -32,6 +32,7 @@ class HealthFigures:
         replies: Replies of the receiver by HTTP status.
         dimension_other: Received values beyond a dimension's limit, counted as ``other``, by ``flow.dimension``.
         clock_ahead: Received observations whose sender's clock was ahead.
+        report_troubles: Scheduled reports and deliveries of the last seven days that failed or are tried again.
         push_failures: Pushes of native histograms that did not succeed since the start.
         push_lag_seconds: How long ago Prometheus was last told by a push.
     """
@@ -48,6 +49,7 @@ class HealthFigures:
     replies: Mapping[str, int] = field(default_factory=dict)
     dimension_other: Mapping[str, int] = field(default_factory=dict)
     clock_ahead: int | None = None
+    report_troubles: int | None = None
     push_failures: int | None = None
     push_lag_seconds: float | None = None
 
@@ -97,6 +99,11 @@ def health_families(health: HealthFigures | None) -> Iterator[Metric]:
         GaugeMetricFamily,
         (Name.WRITER_LAG_SECONDS, "How long the oldest observation waits to be written.", health.writer_lag_seconds),
         (Name.PUSH_LAG_SECONDS, "How long ago a push of native histograms last succeeded.", health.push_lag_seconds),
+        (
+            Name.REPORT_TROUBLES,
+            "Scheduled reports and their deliveries of the last seven days that failed or are tried again.",
+            health.report_troubles,
+        ),
         (Name.SPOOL_BYTES, "Size of the spool on disk.", health.spool_bytes),
         (Name.SPOOL_LIMIT_BYTES, "Spool size from which on observations are refused.", health.spool_limit_bytes),
         (Name.EVALUATION_LAG_SECONDS, "Age of the newest window that was judged.", health.evaluation_lag_seconds),

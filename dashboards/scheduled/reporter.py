@@ -44,6 +44,8 @@ _ATTEMPTS_MOST = 24  # about a day
 _PLAN_SECONDS = 30.0
 _EXPIRE_SECONDS = 3_600.0
 _DAY_SECONDS = 86_400.0
+_TROUBLE_SECONDS = 7 * 86_400.0
+_TROUBLES_COUNTED = 1_000
 _ERROR_LENGTH = 500
 _log = structlog.get_logger("cxgauge.reports")
 
@@ -61,6 +63,10 @@ class Reporter:
         flows: Gives the flows in force.
         clock: Seconds since 1970 UTC.
         context: TLS settings of mails; the system's authorities by default.
+
+    Attributes:
+        troubles: How many reports and deliveries of the last seven days failed or are tried again; ``None`` before the
+            first look.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Reporter:
         self._store, self._config, self._flows, self._clock, self._context = store, config, flows, clock, context
         self._planned_at = float("-inf")
         self._expired_at = float("-inf")
+        self.troubles: int | None = None
 
     def run(self, stop: threading.Event, pause_seconds: float = 5.0) -> None:
         """Work until ``stop``; a report that is being made is finished first. Never raises."""
@@ -102,6 +109,9 @@ class Reporter:
             with self._store.connection() as connection:
                 runs.expire_runs(connection, now - self._config().retention.reports_days * _DAY_SECONDS)
             self._expired_at = now
+        if tried or self.troubles is None or now == self._planned_at:
+            with self._store.connection() as connection:
+                self.troubles = len(runs.read_troubles(connection, now - _TROUBLE_SECONDS, _TROUBLES_COUNTED))
         return tried
 
     def plan(self) -> int:
@@ -220,9 +230,7 @@ class Reporter:
             raise _RefusedError(f"schedule {claimed.schedule} is not configured any more")
         flow = self._flows().get(claimed.flow)
         if flow is None:
-            raise _RefusedError(
-                f"flow {claimed.flow} is not declared; correct the schedule, or declare it"
-            )
+            raise _RefusedError(f"flow {claimed.flow} is not declared; correct the schedule, or declare it")
         return schedule, flow, Wording(schedule.language or config.language, config.timezone)
 
     def _deliver_one(self, run_id: str | None = None) -> bool:
