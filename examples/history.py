@@ -6,7 +6,7 @@ Every observation is marked as simulated (``Source.SIMULATED``); pages and repor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -24,6 +24,21 @@ _BLOCK_SECONDS: Final = 300
 _NOISE_SECONDS: Final = 60.0  # the whole bank is a little faster or slower for about this long
 _NOISE_LOG_SD: Final = 0.015
 _CUSTOMERS: Final = 5_000
+_THINK_SECONDS: Final = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class _Journeys:
+    """Customers on their way through a flow: when each asks for the next step, and who it is."""
+
+    asked_at: NDArray[np.float64]
+    mix: NDArray[np.int64]
+    customer: NDArray[np.void]
+    instance: NDArray[np.void]
+
+    def some(self, chosen: NDArray[np.bool_]) -> _Journeys:
+        """Those who go on."""
+        return _Journeys(self.asked_at[chosen], self.mix[chosen], self.customer[chosen], self.instance[chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +74,22 @@ class SimulatedHistory:
     ) -> ObservationBatch:
         series: list[SeriesKey] = []
         parts: list[NDArray[np.void]] = []
-        for (flow, step), share in STEPS_PER_JOURNEY.items():
-            first = len(series)
-            series.extend(self._series(flow, step))
-            count = int(generator.poisson(self.journeys_per_second * share * seconds))
-            offsets = seconds * generator.random(count)
-            parts.append(self._step(generator, flow, step, first, start, offsets, noise))
+        for flow in dict.fromkeys(flow for flow, _ in STEPS_PER_JOURNEY):
+            count = int(generator.poisson(self.journeys_per_second * seconds))
+            journeys = _Journeys(
+                asked_at=start + seconds * generator.random(count),
+                mix=_mix(generator, count),
+                customer=_tokens(generator.integers(1, _CUSTOMERS, count)),
+                instance=np.frombuffer(generator.bytes(16 * count), "V16"),
+            )
+            for step, share in ((step, share) for (of, step), share in STEPS_PER_JOURNEY.items() if of == flow):
+                first = len(series)
+                series.extend(self._series(flow, step))
+                journeys = journeys.some(generator.random(len(journeys.mix)) < share)
+                records = self._step(generator, flow, step, first, journeys, start, noise)
+                parts.append(records[records["observed_at_us"] < self.end * 1e6])
+                thinking = generator.exponential(_THINK_SECONDS, len(records))
+                journeys = replace(journeys, asked_at=records["observed_at_us"] / 1e6 + thinking)
         records = np.concatenate(parts)
         return ObservationBatch(tuple(series), records[np.argsort(records["observed_at_us"], kind="stable")])
 
@@ -82,20 +107,21 @@ class SimulatedHistory:
         flow: str,
         step: str,
         first_series: int,
+        journeys: _Journeys,
         start: float,
-        offsets: NDArray[np.float64],
         noise: NDArray[np.float64],
     ) -> NDArray[np.void]:
         spec, latency = self.flows[flow].step(step), STEP_LATENCIES[flow, step]
-        count = len(offsets)
+        count = len(journeys.mix)
+        second = np.minimum((journeys.asked_at - start).astype(np.int64), len(noise) - 1)
         records = np.zeros(count, dtype=RECORD)
-        log_factor = generator.normal(0.0, latency.log_sd, count) + noise[offsets.astype(np.int64)]
-        records["observed_at_us"] = ((start + offsets) * 1e6).astype(np.int64)
+        log_factor = generator.normal(0.0, latency.log_sd, count) + noise[second]
         records["duration_seconds"] = latency.median_seconds * np.exp(log_factor)
-        records["series"] = first_series + _mix(generator, count)
+        records["observed_at_us"] = ((journeys.asked_at + records["duration_seconds"]) * 1e6).astype(np.int64)
+        records["series"] = first_series + journeys.mix
         records["source"] = Source.SIMULATED
-        records["customer"] = _tokens(generator.integers(1, _CUSTOMERS, count))
-        records["flow_instance"] = np.frombuffer(generator.bytes(16 * count), "V16")
+        records["customer"] = journeys.customer
+        records["flow_instance"] = journeys.instance
         slow = records["duration_seconds"] > spec.timeliness.target_seconds
         records["verdict"] = np.where(slow, Verdict.SLOW, Verdict.GOOD)
         records["checks"] = check_bits([CheckResult.PASS] * len(spec.checks))
