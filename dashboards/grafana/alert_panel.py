@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from ...metrics.specification.flow import FlowSpec
 from .frame import Wording
 from .palette import BAD, FAIR, LINES
 from .panels import Column, PanelBuilder, rows, sql
-from .sql import SCHEMA, case
+from .sql import SCHEMA, branches, case
 
 __all__ = ["INTERVAL_TEXT", "open_alerts"]
 
@@ -15,8 +18,16 @@ INTERVAL_TEXT = "to_char(100 * (exp(effect_low) - 1), 'FMSG999990.0') || ' … '
 _WHOLE_WIDTH = 24
 
 
-def open_alerts(words: Wording, flow: str, step: str = "NULL", width: int = 24, height: int = 7) -> PanelBuilder:
-    """Open alerts of a flow and step, given as SQL; NULL for all."""
+def open_alerts(
+    words: Wording, flows: Iterable[FlowSpec], flow: str, step: str = "NULL", width: int = 24, height: int = 7
+) -> PanelBuilder:
+    """Open alerts of a flow and step, given as SQL; NULL for all. ``flows`` say what people call them."""
+    flows = list(flows)
+    of_flows = {one.name: one.title.in_language(words.language) for one in flows}
+    of_steps = {
+        f"{one.name}/{each.name}": each.title.in_language(words.language) for one in flows for each in one.steps
+    }
+    shown_step = f"CASE a.flow || '/' || a.step {branches(of_steps)} ELSE a.step END"
     names = [
         words.text("Since"),
         words.text("Severity"),
@@ -31,7 +42,7 @@ def open_alerts(words: Wording, flow: str, step: str = "NULL", width: int = 24, 
     since, severity, kind, of_flow, of_step, check, effect, interval, assignee = (f'"{name}"' for name in names)
     statement = (
         f"SELECT a.started_at AS {since}, {case('a.severity', words.severities())} AS {severity}, "
-        f"{case('a.kind', words.kinds())} AS {kind}, a.flow AS {of_flow}, coalesce(a.step, '–') AS {of_step}, "
+        f"{case('a.kind', words.kinds())} AS {kind}, {case('a.flow', of_flows)} AS {of_flow}, coalesce({shown_step}, '–') AS {of_step}, "
         f"coalesce(a.check_name, '–') AS {check}, exp(d.effect) - 1 AS {effect}, {INTERVAL_TEXT} AS {interval}, "
         f"coalesce(a.assignee, a.acknowledged_by, '–') AS {assignee} FROM {SCHEMA}.alerts AS a LEFT JOIN LATERAL ("
         f"SELECT * FROM {SCHEMA}.deviations AS d WHERE d.alert_id = a.alert_id ORDER BY d.detected_at DESC LIMIT 1"

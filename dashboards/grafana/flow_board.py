@@ -27,7 +27,9 @@ def flow_board(flow: FlowSpec, words: Wording) -> dict[str, Any]:
         label = dimension.title.in_language(words.language) if dimension.title else dimension.name
         board.with_variable(dimension_variable(words, flow, dimension.name, label))
     board.with_panel(_figures(flow, words)).with_panel(_steps(flow, words)).with_panel(_funnel(flow, words))
-    board.with_panel(_drop_off(flow, words)).with_panel(open_alerts(words, literal(flow.name), width=24, height=6))
+    board.with_panel(_drop_off(flow, words)).with_panel(
+        open_alerts(words, [flow], literal(flow.name), width=24, height=6)
+    )
     for step in flow.steps:
         _add_step(board, flow, step, words)
     if flow.dimensions:

@@ -28,7 +28,7 @@ def overview(flows: Mapping[str, FlowSpec], words: Wording) -> dict[str, Any]:
     board = new_dashboard(words, OVERVIEW, title, text)
     for panel in (_how(words), _rates(flows, words), _table(flows, words), _trend(flows, words), _budget(flows, words)):
         board.with_panel(panel)
-    board.with_panel(open_alerts(words, "NULL", width=24))
+    board.with_panel(open_alerts(words, flows.values(), "NULL", width=24))
     annotate(board, words, "NULL::text")
     return to_json(board)
 

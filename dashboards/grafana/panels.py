@@ -136,8 +136,9 @@ def chart(
     maximum: float | None = None,
     interval: str = "1m",
     fill: int | None = None,
+    at_least: float | None = None,
 ) -> PanelBuilder:
-    """Lines, or stacked bars, over time."""
+    """Lines, or stacked bars, over time; the axis goes up to ``at_least`` even if no value does."""
     panel = dress(timeseries.Panel(), header, no_data, datasource).targets(list(queries)).unit(unit)
     panel.interval(interval).max_data_points(_POINTS).show_points(common.VisibilityMode.NEVER).span_nulls(True)
     panel.color_scheme(builder.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
@@ -153,6 +154,8 @@ def chart(
     panel.draw_style(common.GraphDrawStyle.BARS if stacked else common.GraphDrawStyle.LINE)
     if stacked:
         panel.line_width(0).stacking(common_builder.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    if at_least is not None:
+        panel.axis_soft_max(at_least)
     if minimum is not None:
         panel.min(minimum)
     if maximum is not None:

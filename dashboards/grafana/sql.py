@@ -14,6 +14,7 @@ __all__ = [
     "SCHEMA",
     "TO",
     "ask_steps",
+    "branches",
     "case",
     "dimension_filter",
     "literal",
@@ -37,8 +38,12 @@ def quoted(name: str) -> str:
 
 def case(column: str, names: Mapping[str, str]) -> str:
     """``column`` with its values replaced by the names people read."""
-    branches = " ".join(f"WHEN {literal(value)} THEN {literal(name)}" for value, name in names.items())
-    return f"CASE {column} {branches} ELSE {column} END" if names else column
+    return f"CASE {column} {branches(names)} ELSE {column} END" if names else column
+
+
+def branches(names: Mapping[str, str]) -> str:
+    """The branches of a CASE that turn values into the names people read."""
+    return " ".join(f"WHEN {literal(value)} THEN {literal(name)}" for value, name in names.items())
 
 
 def dimension_filter(names: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ def step_board(flows: Mapping[str, FlowSpec], words: Wording) -> dict[str, Any]:
         board.with_panel(panel)
     board.with_panel(checks_chart(words, *scope, words.text("Failing checks"), 12, checks))
     board.with_panel(_examples(words)).with_panel(_deviations(words))
-    board.with_panel(open_alerts(words, _FLOW, _STEP, width=24, height=7))
+    board.with_panel(open_alerts(words, flows.values(), _FLOW, _STEP, width=24, height=7))
     annotate(board, words, _FLOW, _STEP)
     return to_json(board)
 

@@ -86,7 +86,7 @@ def verdicts_chart(words: Wording, flow: str, step: str, dimensions: str, title:
     columns = {names[label]: Column(colour=VERDICT_COLOURS[label]) for label in bad}
     header = words.header(title, text, width, 9)
     query = sql(statement, "time_series")
-    return chart(header, [query], PERCENT, words.no_data(), columns=columns, stacked=True)
+    return chart(header, [query], PERCENT, words.no_data(), columns=columns, stacked=True, at_least=1)
 
 
 def checks_chart(
@@ -102,4 +102,4 @@ def checks_chart(
     )
     columns = {name: Column(colour=LINES[number % len(LINES)]) for number, name in enumerate(checks)}
     header = words.header(title, text, width, 9)
-    return chart(header, [sql(statement, "time_series")], PERCENT, words.no_data(), columns=columns)
+    return chart(header, [sql(statement, "time_series")], PERCENT, words.no_data(), columns=columns, at_least=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from cxgauge.__main__ import application
@@ -42,6 +43,16 @@ def test_export_and_check_agree_until_somebody_changes_a_file(tmp_path: Path) ->
     ]
 
 
+def test_exemplars_lead_to_traces_and_no_variable_of_grafana_is_filled_in(tmp_path: Path) -> None:
+    address = "https://traces.example.com/trace/TRACE_ID?from=$now"
+    given = ("--flows", str(FLOWS_DIRECTORY), "--prometheus", "http://prometheus:9090", "--traces", address)
+    assert run("export", "out", *given)[0] == 0
+    (source,) = yaml.safe_load((tmp_path / "out/datasources/cxgauge.yml").read_text())["datasources"]
+    (link,) = source["jsonData"]["exemplarTraceIdDestinations"]
+    # what Grafana makes of a provisioning file: $$ is a dollar, and a single one begins a variable
+    assert link == {"name": "trace_id", "url": "https://traces.example.com/trace/$${__value.raw}?from=$$now"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -52,6 +63,11 @@ def test_export_and_check_agree_until_somebody_changes_a_file(tmp_path: Path) ->
             "--database 'db.example.com' is not HOST:PORT/NAME; write it like db.example.com:5432/cxgauge",
         ),
         (["--url", "grafana"], "'grafana' is no address of a Grafana; write it like https://grafana.example.com"),
+        (["--traces", "https://t/TRACE_ID"], "--traces belongs to the datasource of --prometheus; give both"),
+        (
+            ["--prometheus", "http://p:9090", "--traces", "https://t/"],
+            "--traces 'https://t/' does not say where the id goes; write it like https://host/trace/TRACE_ID",
+        ),
         (["--token", "env:NOT_SET_HERE"], "environment variable NOT_SET_HERE is not set; set it to the secret"),
     ],
 )
