@@ -21,8 +21,9 @@ from cxgauge.metrics.specification.template import template_spec
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "senders"
 CACHE = Path(os.environ.get("CXGAUGE_SERVICES_DIR", ROOT / ".services")).resolve() / "senders"
-INSTALL_SECONDS = 280
+INSTALL_SECONDS = 540
 TELEMETRYGEN = "v0.161.0"
+COLLECTOR_BUILDER = "go.opentelemetry.io/collector/cmd/builder@v0.161.0"
 
 
 def _needs(*programs: str) -> None:
@@ -83,6 +84,17 @@ def telemetrygen() -> Path:
     module = "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen"
     command = ["go", "install", f"{module}@{TELEMETRYGEN}"]
     return _installed("telemetrygen", [], "telemetrygen", command, "the Go module proxy") / "telemetrygen"
+
+
+@pytest.fixture(scope="session")
+def collector_binary() -> Path:
+    """An OpenTelemetry Collector of few parts, built from source; minutes the first time."""
+    _needs("go")
+    script = f"go install {COLLECTOR_BUILDER} && ./builder --config builder.yaml"
+    files = [EXAMPLES / "collector" / "builder.yaml"]
+    return (
+        _installed("collector", files, "dist/collector", ["sh", "-c", script], "the Go module proxy") / "dist/collector"
+    )
 
 
 class Receiving:
