@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..detection.calendar import local_time
 from .profile import Profile
@@ -44,7 +46,7 @@ def baseline_bands(profile: Profile, start: float, end: float) -> list[BandHour]
     level = profile.mix.at(local_time(hours + HOUR_SECONDS / 2, profile.settings)).astype(np.float64)
     noise = profile.shift.noise
     spread = (noise.fast_variance, noise.slow_variance, noise.white_variance, profile.shift.variance)
-    variance = np.sum(spread, axis=0, dtype=np.float64)
+    variance: NDArray[Any] = np.asarray(np.sum(spread, axis=0, dtype=np.float64))
     found: list[BandHour] = []
     for number, (scope, reason) in enumerate(zip(profile.fleet.scopes, profile.reasons, strict=True)):
         if scope.step is None or scope.dimensions or reason:

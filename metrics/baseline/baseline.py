@@ -30,13 +30,15 @@ from .season import Season
 from .shift import ShiftTest, calibrate_shift
 from .special_days import learn_special_days, split_special_days
 from .timetable import Timetable
+from .workspace import Workspace
 
 __all__ = ["Profile", "baseline", "learn"]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
-CELLS_AT_ONCE = 128  # cells whose windows are dense columns at one time
+PART_CELLS = 128  # cells of a part, whose tests are run over history together
+CELLS_AT_ONCE = 32  # cells or scopes that are worked on together: some columns of theirs stay in the cache
 _UNTESTED = 1e3  # evidence that is never reached
 
 
@@ -70,9 +72,12 @@ def learn(
     """
     history, special = split_special_days(_without(history, excluded), settings)
     time = _Time.of(history, settings, span)
-    parts = divide(fleet, CELLS_AT_ONCE)
+    parts = divide(fleet, PART_CELLS)
     number = families if families is not None else count_families(fleet)
-    profiles = [_learn_part(rows, part.fleet, settings, time, number) for part, rows in _apart(history, fleet, parts)]
+    space = Workspace()
+    profiles = [
+        _learn_part(rows, part.fleet, settings, time, number, space) for part, rows in _apart(history, fleet, parts)
+    ]
     profile = put_together(profiles, parts, fleet)
     return replace(profile, special=learn_special_days(profile, special))
 
@@ -123,14 +128,14 @@ def _apart(history: Measurements, fleet: Fleet, parts: Sequence[FleetPart]) -> I
 
 
 def _learn_part(
-    history: Measurements, fleet: Fleet, settings: DetectionSettings, time: _Time, families: int
+    history: Measurements, fleet: Fleet, settings: DetectionSettings, time: _Time, families: int, space: Workspace
 ) -> Profile:
     """The profile of a part of a fleet, without special days."""
     table, windows, cells = time.table, time.windows, len(fleet.cells)
     number = np.rint((history.window_start - time.first) / settings.window_seconds).astype(np.int64)
     failed, tried = (cell_totals(history, each, cells) for each in (history.failed, history.tried))
-    rates = RateColumns.new(fleet, failed, tried, table)
-    columns = ScopeColumns.new(windows, fleet)
+    rates = RateColumns.new(fleet, failed, tried, table, space)
+    columns = ScopeColumns.new(windows, fleet, space)
     learnt: list[tuple[Integers, CellConstants]] = []
     for chosen, rows in _chunks(history, number, cells, windows):
         figures = learn_cells(rows, fleet.grid, table, fleet.family[chosen], seasonal=time.seasonal)
@@ -194,31 +199,61 @@ def _learn_scopes(
     shifts = _shifts(scopes, settings)
     mix = cells.season.take(np.array([inside[0] for inside in fleet.members], dtype=np.int64))
     volumes: list[Season] = []
+    waiting = _Waiting([], [], [])
     tests: list[ShiftTest] = []
     places: list[Integers] = []
     for begin in range(0, scopes, CELLS_AT_ONCE):
         chosen = np.arange(begin, min(begin + CELLS_AT_ONCE, scopes))
         part = columns.take(chosen)
         residual, variance = part.locations()
-        tails = slice(len(TAILS) * begin, len(TAILS) * (begin + len(chosen)))
-        drift = np.repeat(faded_drift(residual, variance), len(TAILS), axis=1)
-        rates.history.scale_expected(tails, np.exp(drift * tail_slope[chosen].ravel().astype(np.float32)))
+        drift = faded_drift(residual, variance)
+        for k in range(len(TAILS)):
+            factor = np.exp(drift * tail_slope[chosen, k].astype(np.float32))
+            rates.history.scale_expected(len(TAILS) * chosen + k, factor)
         season, moved, error = part.volumes(time.table, seasonal=time.seasonal)
         volumes.append(season)
-        quantities = [chosen, chosen + scopes]
-        found = [(residual, variance), (moved, error)]
+        waiting.add(chosen, residual, variance)
+        waiting.add(chosen + scopes, moved, error)
         if len(part.several):
             season, *terms = part.mixes(time.table, seasonal=time.seasonal)
             mix = mix.replaced(season, chosen[part.several])
-            quantities.append(chosen[part.several] + 2 * scopes)
-            found.append((terms[0], terms[1]))
-        place = np.concatenate(quantities)
-        up = np.concatenate([budget.paged, budget.reported, budget.reported])[place]
-        down = np.tile(budget.reported, 3)[place]
-        residuals, variances = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
-        tests.append(calibrate_shift(residuals, variances, shifts[:, place], (up, down), settings))
-        places.append(place)
-    return Season.joined(volumes), mix, _all_quantities(tests, places, shifts)
+            waiting.add(chosen[part.several] + 2 * scopes, terms[0], terms[1])
+        if begin + CELLS_AT_ONCE >= scopes or waiting.quantities >= 2 * PART_CELLS:
+            place, residuals, variances = waiting.take()
+            up = np.concatenate([budget.paged, budget.reported, budget.reported])[place]
+            down = np.tile(budget.reported, 3)[place]
+            tests.append(calibrate_shift(residuals, variances, shifts[:, place], (up, down), settings))
+            places.append(place)
+    return Season.joined(volumes).narrow(), mix, _all_quantities(tests, places, shifts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Residuals and variances of quantities whose tests are to be run together."""
+
+    place: list[Integers]
+    residual: list[Floats]
+    variance: list[Floats]
+
+    @property
+    def quantities(self) -> int:
+        return sum(len(each) for each in self.place)
+
+    def add(self, place: Integers, residual: Floats, variance: Floats) -> None:
+        self.place.append(place)
+        self.residual.append(residual)
+        self.variance.append(variance)
+
+    def take(self) -> tuple[Integers, Floats, Floats]:
+        """All of them, which then wait no more."""
+        found = (
+            np.concatenate(self.place),
+            np.concatenate(self.residual, axis=1),
+            np.concatenate(self.variance, axis=1),
+        )
+        for each in (self.place, self.residual, self.variance):
+            each.clear()
+        return found
 
 
 def _all_quantities(tests: Sequence[ShiftTest], places: Sequence[Integers], shifts: Floats) -> ShiftTest:

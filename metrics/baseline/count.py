@@ -13,8 +13,10 @@ from ..detection.medians import every_nth
 from ..detection.settings import DetectionSettings
 from ..detection.threshold import correction, solve_threshold
 from .membership import Membership
+from .runs import run_sums
 from .shift import BLOCK_SECONDS, evidence_limit, typical_windows
 from .walk import count_peaks
+from .workspace import Workspace
 
 __all__ = [
     "_HALF_HOUR_SECONDS",
@@ -32,7 +34,7 @@ _HALF_HOUR_SECONDS = 1_800.0
 _SHAPE_PRIOR = 40.0  # counts that an even shape of the day counts for
 _RATE_FLOOR = 1e-5
 _DISPERSION_BLOCKS = (1, 8)  # in half hours
-_SAMPLE = 4_000  # windows from which typical ones are taken
+_SAMPLE = 2_000  # windows from which typical ones are taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class CountHistory:
         windows: ``T``.
         starts: First window of each half hour, ``[B]``.
         hour: Local hour of each half hour, ``[B]``.
-        active: Rates of which every window is kept, ``[A]``.
+        active: Rates of which every window is kept, ``[A]``, in any order.
+        place: Place of each rate among those, or -1, ``[J]``.
         failed: Their counts, ``[T, A]`` float32.
         expected: Counts expected from constant rates by cell, likewise.
         half_failed: Counts of all rates by half hour, ``[B, J]``.
@@ -80,6 +83,7 @@ class CountHistory:
     starts: Integers
     hour: Integers
     active: Integers
+    place: Integers
     failed: Floats
     expected: Floats
     half_failed: Floats
@@ -89,14 +93,25 @@ class CountHistory:
     tried: Floats
 
     @classmethod
-    def new(cls, starts: Integers, hour: Integers, windows: int, rates: int, active: Integers) -> CountHistory:
-        """Nothing counted yet."""
-        failed, expected = (np.zeros((windows, len(active)), dtype=np.float32) for _ in range(2))
+    def new(
+        cls,
+        starts: Integers,
+        hour: Integers,
+        windows: int,
+        rates: int,
+        active: Integers,
+        space: Workspace | None = None,
+    ) -> CountHistory:
+        """Nothing counted yet; ``space`` is where the columns are kept."""
+        space = space or Workspace()
+        failed, expected = (space.zeros(name, (windows, len(active))) for name in ("failed", "expected"))
         half_failed, half_expected = (np.zeros((len(starts), rates)) for _ in range(2))
         number = len(every_nth(np.arange(windows), _SAMPLE))
         sample, sample_tried = (np.zeros((number, rates), dtype=np.float32) for _ in range(2))
         sums = (half_failed, half_expected, sample, sample_tried, np.zeros(rates))
-        return cls(windows, starts, hour, active, failed, expected, *sums)
+        place = np.full(rates, -1)
+        place[active] = np.arange(len(active))
+        return cls(windows, starts, hour, active, place, failed, expected, *sums)
 
     def add_failed(self, counts: Floats, members: Membership) -> None:
         """Add counts of columns ``[T, C]`` to the rates that they are members of."""
@@ -112,21 +127,19 @@ class CountHistory:
         members.add(self.sample_tried, some)
         members.add(self.tried[None], halves.sum(axis=0)[None])
 
-    def scale_expected(self, active: slice, factor: Floats) -> None:
-        """Multiply the expected counts of some active rates by ``factor [T, …]``, in place."""
+    def scale_expected(self, rates: Integers, factor: Floats) -> None:
+        """Multiply the expected counts of some active rates, which lie together, by ``factor [T, …]``, in place."""
+        active = slice(int(self.place[rates[0]]), int(self.place[rates[-1]]) + 1)
         self.expected[:, active] *= factor
-        rates = self.active[active]
         self.half_expected[:, rates] = self._by_half_hour(self.expected[:, active])
         self.sample[:, rates] = every_nth(self.expected[:, active], _SAMPLE)
 
     def _by_half_hour(self, values: Floats) -> Floats:
-        return np.add.reduceat(values, self.starts, axis=0).astype(np.float64)
+        return run_sums(values, self.starts).astype(np.float64)
 
     def _active_members(self, members: Membership) -> Membership:
-        place = np.searchsorted(self.active, members.target)
-        inside = place < len(self.active)
-        inside[inside] = self.active[place[inside]] == members.target[inside]
-        return Membership(members.source[inside], place[inside], members.weight[inside])
+        place = self.place[members.target]
+        return Membership.of(members.source[place >= 0], place[place >= 0], members.weight[place >= 0])
 
 
 def pair_rates(failed: Floats, tried: Floats, group: Integers) -> Floats:
@@ -239,8 +252,7 @@ def _peaks(
     active, ratios = history.active, np.array(settings.failure_ratios)
     peaks = np.broadcast_to(-threshold.min(axis=0), (-(-history.windows // block), len(history.tried))).copy()
     if len(active):
-        mean = history.expected * shape[:, active].astype(np.float32)[hour]
-        peaks[:, active] = count_peaks(
-            history.failed, mean, ratios, dispersion[active], threshold[:, active], limit[:, active], block
-        )
+        season = shape[:, active], hour
+        test = dispersion[active], threshold[:, active], limit[:, active]
+        peaks[:, active] = count_peaks(history.failed, history.expected, season, ratios, *test, block)
     return peaks

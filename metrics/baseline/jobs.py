@@ -63,7 +63,7 @@ def fit_jobs(
 def _by_family(values: Floats, inverse: Integers, families: int) -> Floats:
     if families == values.shape[-1]:
         return values[..., np.argsort(inverse)]
-    share = np.zeros((values.shape[-1], families))
+    share = np.zeros((values.shape[-1], families), dtype=values.dtype)
     share[np.arange(len(inverse)), inverse] = 1.0
     return np.asarray(values @ share)
 

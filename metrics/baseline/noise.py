@@ -20,7 +20,7 @@ _SHORT_LAGS = (1, 2, 3, 4, 6, 8, 11, 15)
 _CORRELATIONS = np.array([0, *np.arange(0.1, 0.7, 0.1), *np.arange(0.65, 0.9, 0.025), 0.9, 0.92, 0.94, 0.96])
 _SAFE_SIDE = 1.1  # the long-run variance is known to about a tenth
 _ROWS_AT_ONCE = 1_440
-_SAMPLE = 4_000  # windows from which medians are taken
+_SAMPLE = 1_000  # windows from which medians are taken
 _LEVEL_FLOOR = 0.002  # no level is known better than this (ln seconds)
 
 
@@ -36,23 +36,10 @@ def fit_noise(residual: Floats, variance: Floats, settings: DetectionSettings) -
         variance: Sampling variances ``[T, S]``, ``inf`` or :data:`~.walk.ABSENT` without data.
         settings: For the length of a window and the correlation time of the slow part.
     """
-    variance = variance.astype(np.float32)
-    seen = variance < ABSENT
-    middle = _median(np.where(seen, variance, np.nan))
-    weight = np.where(seen, 1.0 / (variance + middle), np.float32(0.0))
-    root = np.sqrt(weight)
-    r = np.where(seen, residual, 0.0).astype(np.float32)
-    r *= root
-    scale = 4 * 1.4826 * _median(np.where(seen, np.abs(r), np.nan))
-    np.clip(r, -scale, scale, out=r)
-    r *= root  # now weight times residual
-    total = weight.sum(axis=0, dtype=np.float64)
-    mean = np.divide(r.sum(axis=0, dtype=np.float64), total, out=np.zeros_like(total), where=total > 0)
-    r -= weight * mean.astype(np.float32)
-    weighted = r
+    weighted, weight, sampled = _weighted(residual, variance)
     zero = _ratio(_dot(weighted, weighted), _dot(weight, weight))
-    sampling = _ratio(_dot(np.where(seen, variance, np.float32(0.0)) * weight, weight), _dot(weight, weight))
-    windows = len(r)
+    sampling = _ratio(sampled, _dot(weight, weight))
+    windows = len(weight)
     per_hour = 3600 / settings.window_seconds
     slow_corr = float(np.exp(-settings.window_seconds / settings.slow_correlation_seconds))
     long_lags = [lag for lag in (np.array([1, 1.5, 2, 3, 4, 6]) * per_hour).astype(int) if 0 < lag < windows / 3]
@@ -77,6 +64,34 @@ def fit_noise(residual: Floats, variance: Floats, settings: DetectionSettings) -
     )
 
 
+def _weighted(residual: Floats, variance: Floats) -> tuple[Floats, Floats, Floats]:
+    """Weight times residual, both pulled in and centred, weights ``[T, S]``, and Σ variance · weight² ``[S]``."""
+    some = every_nth(variance, _SAMPLE).astype(np.float32)
+    some = np.where(some < ABSENT, some, np.nan)
+    middle = _median(some)
+    scale = 4 * 1.4826 * _median(np.abs(every_nth(residual, _SAMPLE)) / np.sqrt(some + middle))
+    weighted, weight = (np.empty(residual.shape, dtype=np.float32) for _ in range(2))
+    total, top, sampled = (np.zeros(residual.shape[1]) for _ in range(3))
+    for begin in range(0, len(residual), _ROWS_AT_ONCE // 4):  # what is worked on stays in the cache
+        part = slice(begin, begin + _ROWS_AT_ONCE // 4)
+        v = variance[part].astype(np.float32)
+        w = (v < ABSENT) / (v + middle)
+        root = np.sqrt(w)
+        r = residual[part] * root
+        np.minimum(np.maximum(r, -scale), scale, out=r)
+        r *= root
+        weighted[part], weight[part] = r, w
+        total += w.sum(axis=0)
+        top += r.sum(axis=0)
+        np.multiply(w, np.minimum(v, np.float32(ABSENT)), out=v)
+        sampled += np.einsum("ts,ts->s", v, w)
+    mean = np.divide(top, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
+    for begin in range(0, len(residual), _ROWS_AT_ONCE // 4):
+        part = slice(begin, begin + _ROWS_AT_ONCE // 4)
+        weighted[part] -= weight[part] * mean
+    return weighted, weight, sampled
+
+
 def _covariance(weighted: Floats, weight: Floats, lag: int) -> Floats:
     return _ratio(_dot(weighted[lag:], weighted[:-lag]), _dot(weight[lag:], weight[:-lag]))
 
@@ -95,5 +110,4 @@ def _ratio(top: Floats, bottom: Floats) -> Floats:
 
 
 def _median(values: Floats) -> Floats:
-    """Medians of some windows."""
-    return np.asarray(np.nan_to_num(median(every_nth(values, _SAMPLE)), nan=1.0)).astype(np.float32)
+    return np.asarray(np.nan_to_num(median(values), nan=1.0)).astype(np.float32)

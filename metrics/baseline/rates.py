@@ -18,6 +18,7 @@ from .cells import CellFigures, Rows
 from .count import CountHistory, pair_rates
 from .membership import Membership
 from .timetable import Timetable
+from .workspace import Workspace
 
 __all__ = ["RateColumns", "cell_totals"]
 
@@ -42,7 +43,7 @@ class RateColumns:
     history: CountHistory
 
     @classmethod
-    def new(cls, fleet: Fleet, failed: Floats, tried: Floats, table: Timetable) -> RateColumns:
+    def new(cls, fleet: Fleet, failed: Floats, tried: Floats, table: Timetable, space: Workspace) -> RateColumns:
         """No cell yet.
 
         Args:
@@ -50,6 +51,7 @@ class RateColumns:
             failed: Failures of each cell by outcome column over the history, ``[C, F]``.
             tried: Trials likewise.
             table: Local time of the windows.
+            space: Where the columns are kept.
         """
         channels = ChannelMap.of(fleet)
         cell, column = channels.pairs[:, 0], channels.pairs[:, 1]
@@ -60,13 +62,19 @@ class RateColumns:
         tails = len(fleet.scopes) * len(TAILS)
         ever = np.zeros(len(fleet.channels))
         np.add.at(ever, channels.member_channel, pair_failed[channels.member_pair])
-        active = np.concatenate([np.arange(tails), tails + np.flatnonzero(ever > 0)])
+        # channels of one kind lie together, so that the columns of consecutive cells do
+        owner = np.array([channel.scope for channel in fleet.channels], dtype=np.int64)
+        turn = np.arange(len(owner)) - np.searchsorted(owner, owner)
+        failing = np.flatnonzero(ever > 0)
+        failing = failing[np.lexsort((failing, turn[failing]))]
+        kinds = [np.arange(k, tails, len(TAILS)) for k in range(len(TAILS))]
+        active = np.concatenate([*kinds, tails + failing])
         starts, hour = table.half_hours()
         return cls(
             channels,
             pair_rates(pair_failed, pair_tried, channels.group),
             np.zeros((len(fleet.cells), len(TAILS))),
-            CountHistory.new(starts, hour, len(table.day), tails + len(fleet.channels), active),
+            CountHistory.new(starts, hour, len(table.day), tails + len(fleet.channels), active, space),
         )
 
     def add(self, rows: Rows, cells: Integers, figures: CellFigures, members: Membership, fleet: Fleet) -> None:
@@ -117,7 +125,12 @@ def _alike(tried: Floats) -> list[Integers]:
 def cell_totals(history: Measurements, values: Floats, cells: int) -> Floats:
     """Sums by cell of outcome columns ``[R, F]``, rows sorted by cell."""
     out = np.zeros((cells, values.shape[1]))
-    if len(history):
-        starts = np.flatnonzero(np.concatenate(([True], history.cell[1:] != history.cell[:-1])))
-        out[history.cell[starts]] = np.add.reduceat(values, starts, axis=0, dtype=np.float64)
+    if not len(history):
+        return out
+    starts = np.flatnonzero(np.concatenate(([True], history.cell[1:] != history.cell[:-1])))
+    for alike in _alike(values):
+        column = values[:, alike[0]]
+        if column.any():
+            sums = np.add.reduceat(np.ascontiguousarray(column), starts, dtype=np.float64)
+            out[np.ix_(history.cell[starts], alike)] = sums[:, None]
     return out

@@ -16,6 +16,7 @@ from .season import Season
 from .season_fit import fit_season
 from .timetable import Timetable
 from .walk import ABSENT
+from .workspace import Workspace
 
 __all__ = ["ScopeColumns", "cell_members"]
 
@@ -53,11 +54,11 @@ class ScopeColumns:
     second: Floats
 
     @classmethod
-    def new(cls, windows: int, fleet: Fleet) -> ScopeColumns:
-        """No cell yet."""
+    def new(cls, windows: int, fleet: Fleet, space: Workspace) -> ScopeColumns:
+        """No cell yet; ``space`` is where the columns are kept."""
         shape = (windows, len(fleet.scopes))
         several = np.flatnonzero([len(inside) > 1 for inside in fleet.members])
-        top, bottom, seen = (np.zeros(shape, dtype=np.float32) for _ in range(3))
+        top, bottom, seen = (space.zeros(name, shape) for name in ("top", "bottom", "seen"))
         first, second = (np.zeros((windows, len(several))) for _ in range(2))
         return cls(top, bottom, seen, several, first, second)
 

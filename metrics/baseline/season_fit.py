@@ -73,16 +73,16 @@ def _fit_smooth(total: Floats, weight: Floats, family: Integers, table: Timetabl
     count, types, folds = total.shape[2], table.types, table.folds
     sums, weights = _slot_sums(total, weight, table)
     shape = (folds, types, SLOTS_PER_DAY, count)
-    fold_sum, fold_weight = np.zeros(shape), np.zeros(shape)
+    fold_sum, fold_weight = (np.zeros(shape, dtype=sums.dtype) for _ in range(2))
     for day, (fold, kind) in enumerate(zip(table.fold, table.day_type, strict=True)):
         fold_sum[fold, kind] += sums[day]
         fold_weight[fold, kind] += weights[day]
     total_sum, total_weight = fold_sum.sum(axis=0), fold_weight.sum(axis=0)
     shared = _family_shape(total_sum, total_weight, family)
     candidates = [(bandwidth, False) for bandwidth in _BANDWIDTHS] + [(1.0, True)]
-    best, error = np.zeros(count, dtype=np.int64), np.full(count, np.inf)
-    left, level = np.zeros(shape), np.zeros(shape[1:])
-    for number, (bandwidth, pooled) in enumerate(candidates):
+    error = np.full(count, np.inf)
+    left, level = np.zeros_like(fold_sum), np.zeros_like(total_sum)
+    for bandwidth, pooled in candidates:
         own = shared if pooled else None
         fits = np.stack(
             [_profile(total_sum - fold_sum[f], total_weight - fold_weight[f], bandwidth, own) for f in range(folds)]
@@ -90,7 +90,7 @@ def _fit_smooth(total: Floats, weight: Floats, family: Integers, table: Timetabl
         mean = np.divide(fold_sum, fold_weight, out=fits.copy(), where=fold_weight > 0)
         loss = (fold_weight * (mean - fits) ** 2).sum(axis=(0, 1, 2))
         better = loss < error * 0.999
-        best[better], error[better] = number, loss[better]
+        error[better] = loss[better]
         left[..., better] = fits[..., better]
         if better.any():
             level[..., better] = _profile(total_sum, total_weight, bandwidth, own)[..., better]
@@ -118,7 +118,7 @@ def _slot_sums(total: Floats, weight: Floats, table: Timetable) -> tuple[Floats,
 def _family_shape(total_sum: Floats, total_weight: Floats, family: Integers) -> Floats:
     """The smoothed shape of each series' family around its mean, ``[types, 96, C]``."""
     families, inverse = np.unique(family, return_inverse=True)
-    share = np.zeros((len(inverse), len(families)))
+    share = np.zeros((len(inverse), len(families)), dtype=total_sum.dtype)
     share[np.arange(len(inverse)), inverse] = 1.0
     deviation = (total_sum - total_weight * _level(total_sum, total_weight)) @ share
     return np.asarray(_smooth(deviation, total_weight @ share, 1.0)[..., inverse])
@@ -142,10 +142,10 @@ def _smooth(total_sum: Floats, total_weight: Floats, bandwidth: float) -> Floats
     level = _level(total_sum, total_weight)
     top, bottom = total_sum, total_weight
     if bandwidth > 0:
-        kernel = _KERNELS[bandwidth]
+        kernel = _KERNELS[bandwidth].astype(total_sum.dtype)
         top, bottom = (np.einsum("ij,tjc->tic", kernel, each, optimize=True) for each in (total_sum, total_weight))
     typical = bottom.mean(axis=(0, 1))
-    prior = 1e-3 * typical + 1e-300
+    prior = 1e-3 * typical + 1e-30
     return np.asarray((top + prior * level) / (bottom + prior))
 
 

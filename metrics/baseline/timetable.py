@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detection.calendar import LocalTime
+from .runs import run_sums
 from .season import FINE_BINS, Season, fine_bin
 
 __all__ = ["Timetable"]
@@ -20,7 +21,6 @@ __all__ = ["Timetable"]
 Floats = NDArray[Any]  # float64 or float32
 Integers = NDArray[Any]  # int64
 
-_ROWS_AT_ONCE = 1_440
 _DAYS_FOR_WEEKS = 10  # with fewer days, folds are single days and all days are of one type
 
 
@@ -77,14 +77,9 @@ class Timetable:
         return starts, half[starts] % 48 // 2
 
     def sums(self, values: Floats) -> Floats:
-        """Sums of ``values [T, C]`` by day and five minutes, ``[D, 288, C]``."""
-        by_run = np.empty((len(self.starts), values.shape[1]))
-        edges = np.append(self.starts, len(values))
-        for begin in range(0, len(self.starts), _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, len(self.starts))
-            first = edges[begin]
-            np.add.reduceat(values[first : edges[end]], self.starts[begin:end] - first, axis=0, out=by_run[begin:end])
-        out = np.zeros((self.days * FINE_BINS, values.shape[1]))
+        """Sums of ``values [T, C]`` by day and five minutes, ``[D, 288, C]``, in the precision of ``values``."""
+        by_run = run_sums(values, self.starts)
+        out = np.zeros((self.days * FINE_BINS, values.shape[1]), dtype=by_run.dtype)
         if len(np.unique(self.run)) == len(self.run):
             out[self.run] = by_run
         else:  # an hour that the clock repeats

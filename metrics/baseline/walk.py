@@ -8,6 +8,7 @@ know in one go (evidence returns to zero many times in a day).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..detection.shift import EVIDENCE_CLIP, FILTER_CLIP, Noise
 __all__ = ["ABSENT", "count_peaks", "shift_peaks"]
 
 Floats = NDArray[Any]  # float32 or float64
+Integers = NDArray[Any]  # int64
 
 ABSENT = 1e15  # the variance of a window without data: it says nothing, and its inverse is still a normal number
 _WIDTH = 6_144  # series times stretches that are run side by side
@@ -42,15 +44,25 @@ class _Stretches:
         number = -(-blocks // each)
         return cls(number, each * block, lead * block if number > 1 else 0, block, blocks)
 
-    def cut(self, values: Floats, absent: float) -> Floats:
-        """``values [T, Q]`` as ``[lead + length, number * Q]``; ``absent`` before the beginning and after the end."""
+    def rows(self, values: Floats, absent: float) -> Callable[[int], Floats]:
+        """The windows of all stretches at a step of ``values [T, Q]``: ``[number * Q]``, overwritten by the next call.
+
+        Before the beginning and after the end of the history there is ``absent``.
+        """
         windows, series = values.shape
-        out = np.full((self.lead + self.length, self.number, series), absent, dtype=np.float32)
-        for index in range(self.number):
-            first = index * self.length - self.lead
-            begin, end = max(first, 0), min(first + self.lead + self.length, windows)
-            out[begin - first : end - first, index] = values[begin:end]
-        return out.reshape(self.lead + self.length, -1)
+        first = np.arange(self.number) * self.length - self.lead
+        out = np.empty((self.number, series), dtype=np.float32)
+        source = np.ascontiguousarray(values, dtype=np.float32)
+
+        def at(step: int) -> Floats:
+            np.take(source, first + step, axis=0, out=out, mode="clip")
+            if step < self.lead:
+                out[0] = absent
+            if first[-1] + step >= windows:
+                out[-1] = absent
+            return out.reshape(-1)
+
+        return at
 
     def joined(self, peaks: Floats, series: int) -> Floats:
         """``[…, blocks of a stretch, number * Q]`` as ``[…, blocks, Q]``."""
@@ -79,12 +91,14 @@ def shift_peaks(
     windows, series = residual.shape
     hypotheses = len(shifts)
     cut = _Stretches.of(windows, series, block, 2)
-    r, v = cut.cut(residual, 0.0), cut.cut(np.minimum(variance, np.float32(ABSENT)), ABSENT)
+    if not (variance <= ABSENT).all():
+        variance = np.minimum(variance, ABSENT)
+    r, v = cut.rows(residual, 0.0), cut.rows(variance, ABSENT)
     evidence = _Walk(cut, noise, shifts, limit)
-    top = np.zeros((hypotheses, r.shape[1]), dtype=np.float32)
-    most = np.zeros((cut.length // block, hypotheses, r.shape[1]), dtype=np.float32)
-    for t in range(len(r)):
-        np.maximum(top, evidence.advance(r[t], v[t]), out=top)
+    top = np.zeros((hypotheses, cut.number * series), dtype=np.float32)
+    most = np.zeros((cut.length // block, *top.shape), dtype=np.float32)
+    for t in range(cut.lead + cut.length):
+        np.maximum(top, evidence.advance(r(t), v(t)), out=top)
         if (t + 1) % block == 0:
             if t >= cut.lead:
                 most[(t - cut.lead) // block] = top
@@ -111,7 +125,7 @@ class _Walk:
         self._evidence, self._echo_fast, self._echo_slow, self._gain, self._step, self._half = (
             np.zeros(shape, dtype=np.float32) for _ in range(6)
         )
-        self._running = np.zeros(shape, dtype=np.float32)
+        self._running, self._zero = (np.zeros(shape, dtype=np.float32) for _ in range(2))
 
     def advance(self, residual: Floats, variance: Floats) -> Floats:
         """Take one window; returns the evidence ``[J, W]``, which the next call overwrites."""
@@ -165,7 +179,7 @@ class _Walk:
         step *= inverse
         np.minimum(step, self._limit, out=step)
         self._evidence += step
-        np.maximum(self._evidence, 0.0, out=self._evidence)
+        np.maximum(self._evidence, self._zero, out=self._evidence)  # an array: with a scalar it is three times slower
         np.greater(self._evidence, 0.0, out=running)
         for echo, k in zip((self._echo_fast, self._echo_slow), gains, strict=True):
             np.multiply(gain, k, out=step)
@@ -174,13 +188,21 @@ class _Walk:
 
 
 def count_peaks(
-    failed: Floats, mean: Floats, ratios: Floats, dispersion: Floats, threshold: Floats, limit: Floats, block: int
+    failed: Floats,
+    mean: Floats,
+    season: tuple[Floats, Integers],
+    ratios: Floats,
+    dispersion: Floats,
+    threshold: Floats,
+    limit: Floats,
+    block: int,
 ) -> Floats:
     """Block maxima of evidence over threshold, ``[B, J]``: as :func:`advance_count` would find them.
 
     Args:
         failed: Counts ``[T, J]`` on consecutive windows.
-        mean: Expected counts ``[T, J]``.
+        mean: Expected counts ``[T, J]`` but for their season.
+        season: Shape of the rates by hour ``[24, J]`` and the hour of each window ``[T]``.
         ratios: Ratios tested for ``[K]``.
         dispersion: Over-dispersion of a window ``[J]``.
         threshold: Thresholds ``[K, J]``.
@@ -189,20 +211,24 @@ def count_peaks(
     """
     windows, channels = failed.shape
     cut = _Stretches.of(windows, channels, block, 4)
-    y, mu = cut.cut(failed, 0.0), cut.cut(mean, 0.0)
+    y, mu = cut.rows(failed, 0.0), cut.rows(mean, 0.0)
+    shape, hour = season[0].astype(np.float32), cut.rows(season[1][:, None].astype(np.float32), 0.0)
+    size = cut.number * channels
     ratio = ratios.astype(np.float32)[:, None]
     gain, loss = np.log(ratio), ratio - 1
     spread, most_step = cut.tiled(dispersion), cut.tiled(limit)
-    evidence, step, cost, top = (np.zeros((len(ratios), y.shape[1]), dtype=np.float32) for _ in range(4))
+    evidence, step, cost, top, zero = (np.zeros((len(ratios), size), dtype=np.float32) for _ in range(5))
     most = np.zeros((cut.length // block, *evidence.shape), dtype=np.float32)
-    for t in range(len(y)):
-        scale = 1.0 / (1.0 + spread * mu[t])
-        np.multiply(gain, y[t] * scale, out=step)
-        np.multiply(loss, mu[t] * scale, out=cost)
+    for t in range(cut.lead + cut.length):
+        expected = mu(t) * shape[hour(t).astype(np.int64)].reshape(-1)
+        scale = 1.0 / (1.0 + spread * expected)
+        np.multiply(gain, y(t) * scale, out=step)
+        expected *= scale
+        np.multiply(loss, expected, out=cost)
         step -= cost
         np.minimum(step, most_step, out=step)
         evidence += step
-        np.maximum(evidence, 0.0, out=evidence)
+        np.maximum(evidence, zero, out=evidence)
         np.maximum(top, evidence, out=top)
         if (t + 1) % block == 0:
             if t >= cut.lead:

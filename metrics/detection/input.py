@@ -143,8 +143,8 @@ class Measurements:
             rollup.offsets.astype(np.int64),
             rollup.buckets.astype(np.int64),
             rollup.bucket_counts.astype(np.float64),
-            np.concatenate([rollup.verdicts, rollup.checks[:, :, 1]], axis=1).astype(np.float64),
-            tried.astype(np.float64),
+            np.asfortranarray(np.concatenate([rollup.verdicts, rollup.checks[:, :, 1]], axis=1), dtype=np.float64),
+            np.asfortranarray(tried, dtype=np.float64),
         )
         return rows if wanted.all() else rows.take(np.flatnonzero(wanted))
 
