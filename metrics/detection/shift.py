@@ -218,7 +218,7 @@ def _weigh(
     step /= spread
     np.minimum(step, limit, out=step, casting="same_kind")
     evidence += step
-    np.maximum(evidence, 0.0, out=evidence)
+    np.maximum(evidence, np.zeros(evidence.shape[1], dtype=np.float32), out=evidence)
 
 
 def excursion_effect(state: ShiftState, noise: Noise, quantity: int) -> tuple[int, float, float]:
