@@ -82,6 +82,15 @@ class AcrossResults:
         except Exception:
             self._failed("kept")
 
+    def close(self) -> None:
+        """Make what was kept durable and close the file; it is opened again when another answer comes."""
+        judge, self._judge = self._judge, None
+        if judge is not None:
+            try:
+                judge.close()
+            except Exception:
+                self._failed("kept")
+
     def _opened(self) -> AcrossJudge | None:
         if self._judge is None and self._open is not None and time.monotonic() >= self._open_again_at:
             try:

@@ -86,6 +86,10 @@ class Encoder:
         """Forget, in a forked child, what belongs to the parent."""
         self._across.forked()
 
+    def close(self) -> None:
+        """Close the file of the checks between steps."""
+        self._across.close()
+
     def encode(self, entries: Iterable[Any], timer_offset_ns: int) -> ObservationBatch:
         """Work out verdicts, tokens and series.
 

@@ -27,6 +27,9 @@ class Encodes(Protocol):
     def forked(self) -> None:
         """Forget, in a forked child, what belongs to the parent."""
 
+    def close(self) -> None:
+        """Close what was opened to encode."""
+
 
 class SpoolSink:
     """Encodes entries and appends them to a source of its own, opened with the first of them.
@@ -88,6 +91,7 @@ class SpoolSink:
         if self._refused is not None:
             self._drops.add(DropReason.SPOOL_FULL, len(self._refused))
             self._refused = None
+        self._encoder.close()
         if self._writer is not None:
             self._writer.close()
 

@@ -144,6 +144,9 @@ class _SpanEncoder:
         self._drops = drops
         self._known: dict[tuple[Any, ...], Shape] = {}
 
+    def close(self) -> None:
+        """Nothing was opened."""
+
     def forked(self) -> None:
         """Nothing here belongs to a process."""
 

@@ -157,3 +157,11 @@ print(*sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True)
     assert done.stdout == "\n"
+
+
+def test_closing_lets_go_of_the_file(tmp_path: Path) -> None:
+    with made(tmp_path) as recorder:
+        answer(recorder, "one", "bill_total", {"total": "1"})
+        assert recorder.flush(30)
+    names = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert tmp_path / "across.sqlite3" not in names

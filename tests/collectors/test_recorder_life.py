@@ -75,7 +75,11 @@ def wait_for(condition: Callable[[], object]) -> None:
 def run(spool: Path, program: str) -> subprocess.CompletedProcess[str]:
     text = PROGRAM % FLOW + textwrap.dedent(program)
     return subprocess.run(
-        [sys.executable, "-c", text, str(spool)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore:.*multi-threaded:DeprecationWarning", "-c", text, str(spool)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
