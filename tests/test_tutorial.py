@@ -15,7 +15,9 @@ from cxgauge.metrics.observation import ObservationBatch, check_results
 from cxgauge.metrics.specification.template import write_project
 from cxgauge.metrics.verdict import CheckResult, Verdict
 
-TEXT = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+TEXT = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+CHINESE = (DOCS / "tutorial.zh.md").read_text(encoding="utf-8")
 MAKE_LOG, BILL = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 (PATTERN,) = re.findall(r"--pattern '(.*?)'", TEXT)
 RECORDER = "recorder:\n  customer_key_file: customer.key\n"
@@ -80,3 +82,12 @@ def recorded(spool: Path, process: subprocess.Popen[bytes]) -> list[ObservationB
             return batches
         time.sleep(0.05)
     raise AssertionError(f"the program ended with {process.returncode}")
+
+
+def test_both_languages_tell_to_type_and_to_save_the_same() -> None:
+    def told(text: str) -> tuple[list[str], list[str]]:
+        typed = [re.sub(r" --note .*| +#.*", "", line) for line in re.findall(r"^\$ (.*)", text, re.MULTILINE)]
+        shortened = [re.sub(r"(alerts \w+) \w{4}$", r"\1 ID", line) for line in typed]
+        return shortened, re.findall(r"```(?:python|yaml)\n(?s:.*?)```|--pattern .*", text)
+
+    assert told(CHINESE) == told(TEXT)
