@@ -31,6 +31,7 @@ __all__ = [
     "Resolution",
     "Severity",
     "Silence",
+    "SizeAt",
     "Transition",
     "TransitionKind",
     "alert_from_json",
@@ -100,13 +101,15 @@ class TransitionKind(StrEnum):
 class Member:
     """One deviation inside an alert, as last reported.
 
-    ``known_effect`` is the effect readers were last told; an update far from it is announced.
+    ``known_effect`` is the effect readers were last told; an update far from it is announced. ``rebased``: it is over
+    as the detector has taken the new level for normal.
     """
 
     deviation: Deviation
     joined_at: float
     known_effect: float
     recovered_at: float | None = None
+    rebased: bool = False
 
 
 CALENDAR_KINDS = frozenset({"holiday", "workday", "statement", "payday", "month_end", "special"})
@@ -126,11 +129,25 @@ class NearbyEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeAt:
+    """How large an alert was at one time: the effect of its lead with its 95 % interval, and whom it had hit."""
+
+    at: float
+    effect: float
+    effect_low: float
+    effect_high: float
+    observations: int
+    customers: int | None = None
+    completions_lost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """One cause, seen in one or more scopes; ``members[0]`` leads and gives the alert its text.
 
     Times are seconds since 1970 UTC. ``sequence`` counts the transitions so far. ``muted_by`` is the
-    id of the silence that holds messages back; ``told`` says whether readers know of the alert.
+    id of the silence that holds messages back; ``told`` says whether readers know of the alert. ``history`` holds its
+    sizes, oldest first: as it was found, and as estimated anew since.
     """
 
     id: str
@@ -154,6 +171,7 @@ class Alert:
     impact: Impact | None = None
     nearby: tuple[NearbyEvent, ...] = ()
     first_severity: Severity | None = None  # when it opened: a label elsewhere, which must not change
+    history: tuple[SizeAt, ...] = ()
 
     @property
     def severity_at_first(self) -> Severity:

@@ -17,21 +17,15 @@ from functools import partial
 
 import structlog
 
-from ..metrics.baseline.bands import HOUR_SECONDS, baseline_bands
 from ..metrics.baseline.baseline import Profile
-from ..metrics.baseline.bytes import profile_from_bytes, profile_to_bytes
-from ..metrics.detection.detector import Detector
+from ..metrics.detection.events import REBASED
 from ..metrics.detection.input import Measurements
-from ..metrics.deviation import Deviation, DeviationKind
+from ..metrics.deviation import Deviation, DeviationKind, Scope
 from ..metrics.specification.flow import FlowSpec
 from ..metrics.store.alerts import (
     DetectorState,
-    add_bands,
-    add_baseline,
     detector_state,
     lock_alerts,
-    newest_baseline,
-    newest_baseline_id,
     save_detector_state,
     save_deviation,
     set_progress,
@@ -40,20 +34,19 @@ from ..metrics.store.connection import Connection
 from ..metrics.store.store import Store
 from .alert import ALERTING, Alert, Transition, TransitionKind
 from .announcer import Announcer, enqueue, severity_by_flow
-from .cells import CellMap
+from .baselines import NAME, Baselines, Judge
 from .chart import Trend
 from .evaluation_settings import EvaluationSettings
 from .grouping import DOMINANT_VERDICT
+from .guilty_step import guilty_steps
 from .health import evaluation_health, source_health
 from .investigation import dominant_verdict, investigate, nearby_of, trend_of
-from .learning import learn_from_store
-from .lifecycle import REBASED, Lifecycle
+from .lifecycle import Lifecycle
+from .re_estimation import estimate_is_due, estimated_anew
 from .records import load_lifecycle, save_lifecycle
 
-__all__ = ["Evaluation", "Evaluator"]
+__all__ = ["NAME", "Evaluation", "Evaluator"]
 
-NAME = "fleet"
-BANDS_SECONDS = 7 * 86_400.0  # what is usual is written down for this long before and after a learning
 _WORTH_INVESTIGATING = frozenset(
     {
         TransitionKind.FIRED,
@@ -90,17 +83,6 @@ class Evaluation:
 
 
 @dataclass(slots=True)
-class _Loaded:
-    """What is kept in memory between windows; dropped after any failure and read again."""
-
-    through: float
-    baseline_id: int
-    learned_until: float
-    detector: Detector
-    cells: CellMap
-
-
-@dataclass(slots=True)
 class _Found:
     deviations: list[Deviation] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
@@ -134,8 +116,8 @@ class Evaluator:
         self._announcer = announcer
         self._clock = clock
         self._delivered_through = delivered_through
-        self._loaded: _Loaded | None = None
-        self._learner: threading.Thread | None = None
+        self._loaded: Judge | None = None
+        self._baselines = Baselines(store, settings, clock, self._open_deviations)
         self._steps = {name: tuple(step.name for step in flow.steps) for name, flow in flows.items()}
 
     @property
@@ -153,7 +135,9 @@ class Evaluator:
         """
         began = time.monotonic()
         target = self._target()
-        learned = self._take_new_baseline(target)
+        before = self._loaded.baseline_id if self._loaded is not None else None
+        self._loaded = self._baselines.judge(self._loaded, target)
+        learned = self._loaded is not None and self._loaded.baseline_id != before
         found = _Found()
         windows = 0
         loaded = self._loaded
@@ -165,7 +149,8 @@ class Evaluator:
                 break
         through = loaded.through if loaded is not None else None
         self._look_after_health(through, found)
-        self._learn_when_due()
+        if through is not None:
+            self._baselines.learn_when_due(through)
         lag = self._clock() - through if through is not None else 0.0
         return Evaluation(
             windows, through, lag, tuple(found.deviations), tuple(found.transitions), learned, time.monotonic() - began
@@ -187,28 +172,11 @@ class Evaluator:
 
     def wait_for_learning(self, timeout_seconds: float = 60.0) -> None:
         """Wait for a baseline that is being learnt in the background."""
-        if self._learner is not None:
-            self._learner.join(timeout_seconds)
+        self._baselines.wait(timeout_seconds)
 
     def learn(self) -> bool:
         """Learn a baseline up to the last closed window and store it; False without data."""
-        through = self._loaded.through if self._loaded is not None else self._target()
-        profile = learn_from_store(self._store, through, self._settings.learning, self._settings.detection)
-        if profile is None:
-            return False
-        history = (profile.learnt_until - profile.span_seconds, through)
-        details = {
-            "scopes": len(profile.fleet.scopes),
-            "cells": len(profile.fleet.cells),
-            "untested": sum(reason != "" for reason in profile.reasons),
-        }
-        with self._store.connection() as connection, connection.transaction():
-            add_baseline(connection, NAME, self._clock(), history, profile_to_bytes(profile), details)
-            hours = (through // HOUR_SECONDS * HOUR_SECONDS - BANDS_SECONDS, through + BANDS_SECONDS)
-            add_bands(connection, baseline_bands(profile, *hours), through)
-        return True
-
-    # -- baselines ------------------------------------------------------------------------------------
+        return self._baselines.learn(self._loaded.through if self._loaded is not None else self._target())
 
     def _target(self) -> float:
         """The end of the newest window that is closed and, as far as is known, fully written."""
@@ -220,82 +188,21 @@ class Evaluator:
         window = self._settings.window_seconds
         return closed // window * window
 
-    def _take_new_baseline(self, target: float) -> bool:
-        """Load what the store has; learn a first baseline when there is none. True when another one is used now.
-
-        A newer baseline waits while an alert is open, see :meth:`_learn_when_due`.
-        """
-        with self._store.connection() as connection:
-            newest = newest_baseline_id(connection, NAME)
-        if newest is None:
-            if not self.learn():
-                return False
-            with self._store.connection() as connection:
-                newest = newest_baseline_id(connection, NAME)
-        before = self._loaded.baseline_id if self._loaded is not None else None
-        if before is None or (newest != before and not self._any_open()):
-            self._loaded = self._load(newest, target)
-        return self._loaded is not None and self._loaded.baseline_id != before
-
-    def _load(self, newest: int | None, target: float) -> _Loaded | None:
-        """Detector and progress as stored; a newer baseline starts a new detector where the old one stopped."""
-        open_ = self._any_open()
-        with self._store.connection() as connection:
-            state = detector_state(connection, NAME)
-            used = state.settings.get("baseline_id") if state is not None else None
-            stored = newest_baseline(connection, NAME, used if used is not None and open_ else newest)
-            stored = stored or newest_baseline(connection, NAME, newest)
-            if stored is None:
-                return None
-        try:
-            profile = profile_from_bytes(stored.profile)
-        except (ValueError, KeyError, TypeError) as error:
-            _log.warning("the stored baseline is of another version, learning anew", error=str(error))
-            self._loaded = None
-            return self._load(self._learned_id(), target) if self.learn() else None
-        detector = Detector(profile)
-        if state is not None and used == stored.baseline_id:
-            try:
-                detector = Detector.from_bytes(state.state, profile)
-            except (ValueError, KeyError) as error:
-                _log.warning("the stored detector is of another version, starting anew", error=str(error))
-        through = state.through if state is not None else min(target, stored.history_through)
-        cells = CellMap(profile.fleet.cells, profile.traffic)
-        return _Loaded(through, stored.baseline_id, stored.history_through, detector, cells)
-
-    def _learned_id(self) -> int | None:
-        with self._store.connection() as connection:
-            return newest_baseline_id(connection, NAME)
-
-    def _learn_when_due(self) -> None:
-        """Learn anew in the background.
-
-        Not while an alert is open: a new baseline starts with a detector that does not know of it, so its
-        end would not be seen.
-        """
-        loaded = self._loaded
-        if loaded is None or (self._learner is not None and self._learner.is_alive()):
-            return
-        span = loaded.detector.profile.span_seconds
-        if not self._settings.learning.due(loaded.learned_until, span, loaded.through) or self._any_open():
-            return
-        self._learner = threading.Thread(target=self._learn_quietly, name="cxgauge-learner", daemon=True)
-        self._learner.start()
-
-    def _learn_quietly(self) -> None:
-        try:
-            self.learn()
-        except Exception as error:
-            _log.error("learning baselines failed, the old ones stay", error=f"{type(error).__name__}: {error}")
-
-    def _any_open(self) -> bool:
+    def _open_deviations(self) -> list[Deviation]:
+        """What open alerts are made of and is not over."""
         with self._store.connection() as connection:
             lifecycle = self._lifecycle(connection, self._clock())
-        return any(alert.is_open for alert in lifecycle.alerts.values())
+        return [
+            member.deviation
+            for alert in lifecycle.alerts.values()
+            if alert.is_open
+            for member in alert.members
+            if member.recovered_at is None
+        ]
 
     # -- windows --------------------------------------------------------------------------------------
 
-    def _judge(self, loaded: _Loaded, found: _Found) -> None:
+    def _judge(self, loaded: Judge, found: _Found) -> None:
         """Judge the next window, in one transaction; on failure what is in memory is dropped."""
         start, window = loaded.through, self._settings.window_seconds
         end = start + window
@@ -310,14 +217,13 @@ class Evaluator:
                     return
                 lifecycle = self._lifecycle(connection, end)
                 before = dict(lifecycle.alerts)
-                for accepted in _accepted(before.values(), start, end):
-                    since, numbers = self._store.read_rollups(accepted.started_at, end, accepted.scope.flow)
-                    windows = Measurements.from_rollup(since, loaded.cells.cells(numbers)).windows()
-                    loaded.detector.accept(accepted.scope, accepted.kind, list(windows))
+                ends = self._accept(loaded, before.values(), start, end)
                 deviations = [self._completed(each, end) for each in loaded.detector.advance(start, measured)]
-                deviations += self._taken_for_normal(lifecycle, end)
+                deviations += self._guilty(loaded, lifecycle, deviations, end)
                 transitions = lifecycle.apply(deviations, end)
+                transitions += self._estimate_anew(loaded, lifecycle, end)
                 self._finish(connection, lifecycle, before, transitions, end)
+                deviations += ends
                 for deviation in deviations:
                     save_deviation(connection, deviation, _alert_of(deviation, lifecycle))
                 state = DetectorState(end, loaded.detector.to_bytes(), {"baseline_id": loaded.baseline_id})
@@ -368,24 +274,47 @@ class Evaluator:
                 return replace(deviation, evidence={**deviation.evidence, DOMINANT_VERDICT: float(verdict)})
         return deviation
 
-    def _taken_for_normal(self, lifecycle: Lifecycle, now: float) -> list[Deviation]:
-        """Ends of shifts that have lasted so long that the detector took the new level for normal."""
-        limit = self._settings.detection.rebase_seconds
+    def _windows(self, loaded: Judge, scope: Scope, start: float, end: float) -> Measurements:
+        """Stored windows of a scope's flow and step."""
+        rollup, keys = self._store.read_rollups(start, end, scope.flow, scope.step)
+        return Measurements.from_rollup(rollup, loaded.cells.cells(keys))
+
+    def _accept(self, loaded: Judge, alerts: Iterable[Alert], start: float, end: float) -> list[Deviation]:
+        """Let the detector take levels for normal that a person accepted within (start, end]; returns their ends."""
+        accepted = _accepted(alerts, start, end)
+        for each in accepted:
+            windows = self._windows(loaded, Scope(each.scope.flow), each.started_at, end).windows()
+            loaded.detector.accept(each.scope, each.kind, list(windows))
+        evidence = {REBASED: 1.0, "by_person": 1.0}
         return [
-            replace(
-                member.deviation,
-                kind=DeviationKind.RECOVERED,
-                ends=member.deviation.kind,
-                detected_at=now,
-                evidence={REBASED: 1.0},
-            )
-            for alert in lifecycle.alerts.values()
-            if alert.is_open
-            for member in alert.members
-            if member.recovered_at is None
-            and member.deviation.kind is DeviationKind.SLOWER
-            and now - member.deviation.detected_at >= limit
+            replace(each, kind=DeviationKind.RECOVERED, ends=each.kind, detected_at=end, evidence=evidence)
+            for each in accepted
         ]
+
+    def _guilty(self, loaded: Judge, lifecycle: Lifecycle, found: list[Deviation], end: float) -> list[Deviation]:
+        """The steps at which what is new began, where others were reported first."""
+        news = [each for each in found if each.kind in ALERTING and lifecycle.is_news(each)]
+        reported = {(each.scope, each.kind) for each in found}
+        derived = guilty_steps(
+            news,
+            loaded.detector,
+            self._steps,
+            lambda each: self._windows(loaded, Scope(each.scope.flow), each.started_at, end),
+        )
+        unique = {(each.scope, each.kind): each for each in derived if (each.scope, each.kind) not in reported}
+        return [self._completed(each, end) for each in unique.values()]
+
+    def _estimate_anew(self, loaded: Judge, lifecycle: Lifecycle, end: float) -> list[Transition]:
+        """Bring sizes and impact of open alerts up to date, where it is time."""
+        found: list[Transition] = []
+        for alert in list(lifecycle.alerts.values()):
+            if alert.flow and estimate_is_due(alert, end, self._settings.window_seconds):
+                deviation = estimated_anew(loaded.detector, alert, end, partial(self._windows, loaded))
+                if deviation is not None:
+                    attribution, impact = investigate(self._store, self._flows, alert, end)
+                    found += lifecycle.re_estimate(deviation, alert.id, end)
+                    lifecycle.attach(alert.id, attribution or alert.attribution, impact or alert.impact, alert.nearby)
+        return found
 
     # -- health ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..metrics.deviation import Deviation, DeviationKind
-from .alert import CALENDAR_KINDS, RULER, Alert, AlertState, NearbyEvent
+from .alert import CALENDAR_KINDS, RULER, Alert, AlertState, NearbyEvent, Resolution
 from .attribution import Attribution, Concentration, Contribution
 from .impact import Impact
 from .sentences import Sentences, pairs
@@ -40,6 +40,7 @@ class Facts:
         if lead.scope.flow != RULER:
             yield from self._size(lead)
         yield Fact(text("Began"), self._began(lead))
+        yield from self._since(alert)
         yield from self._who(alert)
         also = self._also(alert)
         if also:
@@ -89,6 +90,36 @@ class Facts:
             detected=time(lead.detected_at, self.say.now),
             zone=self.say.figures.zone_name(self.say.now),
         )
+
+    def _since(self, alert: Alert) -> Iterator[Fact]:
+        """How large it looked when it was found, if it has been estimated anew since; and how it ended."""
+        text = self.say.translator.text
+        if len(alert.history) > 1:
+            first, last = alert.history[0], alert.history[-1]
+            yield Fact(
+                text("At first"),
+                text(
+                    "{change} ({interval}) when it was found; estimated anew at {time} from what came after",
+                    change=self.say.figures.change(first.effect),
+                    interval=self.say.figures.interval(first.effect_low, first.effect_high),
+                    time=self.say.figures.time(last.at, self.say.now),
+                ),
+            )
+        if alert.state is AlertState.RESOLVED and alert.scope.flow != RULER:
+            yield Fact(text("Ended"), self._ended(alert))
+
+    def _ended(self, alert: Alert) -> str:
+        text = self.say.translator.text
+        time = self.say.figures.time(alert.resolved_at or self.say.now, self.say.now)
+        if alert.resolution is not Resolution.ACCEPTED:
+            return text("{time}: it has recovered", time=time)
+        if alert.accepted_by:
+            return text("{time}: {by} accepted the level as normal", time=time, by=alert.accepted_by)
+        since = self.say.figures.time(alert.lead.detected_at, self.say.now)
+        return text(
+            "{time}: taken for normal, as the level has lasted since {since}; it has not recovered",
+            time=time, since=since,
+        )  # fmt: skip
 
     def _who(self, alert: Alert) -> Iterator[Fact]:
         text = self.say.translator.text
@@ -160,14 +191,17 @@ class Facts:
     def _also(self, alert: Alert) -> str:
         text = self.say.translator.text
         others = [member for member in alert.members[1:] if member.recovered_at is None or not alert.is_open]
-        listed = [
-            text(
-                "{where}: {brief}", where=self.say.where(member.deviation.scope), brief=self.say.brief(member.deviation)
-            )
-            for member in others[:_ALSO_LISTED]
-        ]
-        if len(others) > _ALSO_LISTED:
-            listed.append(text("and {count} more", count=len(others) - _ALSO_LISTED))
+        lead = alert.lead
+        told = {(self.say.where(lead.scope), self.say.kind(lead))}
+        found: list[str] = []
+        for member in others:  # a verdict and the failures it makes up are one thing to a reader
+            where, kind = self.say.where(member.deviation.scope), self.say.kind(member.deviation)
+            if (where, kind) not in told:
+                told.add((where, kind))
+                found.append(text("{where}: {brief}", where=where, brief=self.say.brief(member.deviation)))
+        listed = found[:_ALSO_LISTED]
+        if len(found) > _ALSO_LISTED:
+            listed.append(text("and {count} more", count=len(found) - _ALSO_LISTED))
         return text("; ").join(listed)
 
     def _nearby(self, alert: Alert) -> str:

@@ -24,8 +24,9 @@ _GROWTH = 0.5
 class LearningSchedule:
     """When to learn anew: daily, and more often while there is little history.
 
-    A young installation learns again whenever its history has grown by half (at least ten minutes), so
-    that seasons and noise are known as soon as the data allow.
+    It goes by the clock on the wall, not by the history that arrives: catching up or importing a year of history does
+    not make one learning after the other. A young installation learns again after half the length of its history (at
+    least ten minutes), so that seasons and noise are known as soon as the data allow.
 
     Attributes:
         history_seconds: How much past is read at most.
@@ -35,10 +36,10 @@ class LearningSchedule:
     history_seconds: float = 28 * 86400.0
     interval_seconds: float = 86400.0
 
-    def due(self, learned_until: float, span_seconds: float, through: float) -> bool:
-        """Whether a profile learnt until then, from a history of that length, is due to be replaced."""
+    def due(self, learned_at: float, span_seconds: float, now: float) -> bool:
+        """Whether a profile learnt at that time, from a history of that length, is due to be replaced."""
         growth = max(_GROWTH * span_seconds, _SHORTEST_SECONDS)
-        return through - learned_until >= min(self.interval_seconds, growth)
+        return now - learned_at >= min(self.interval_seconds, growth)
 
 
 def learn_from_store(
@@ -46,7 +47,7 @@ def learn_from_store(
 ) -> Profile | None:
     """Learn the baseline of everything stored up to ``through``, or of one flow; ``None`` without any data.
 
-    Time in which a flow had an alert that nobody accepted, and maintenance windows, teach nothing about
+    Time in which a flow had an alert that nobody accepted, incidents and maintenance windows teach nothing about
     that flow; what other flows did meanwhile counts.
     """
     start = through - schedule.history_seconds

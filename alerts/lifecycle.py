@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ..metrics.deviation import Deviation, DeviationKind, Scope
+from ..metrics.detection.events import REBASED
+from ..metrics.deviation import Deviation, DeviationKind
 from .alert import (
     ALERTING,
-    RULER,
     Alert,
     AlertState,
     Member,
@@ -27,47 +27,25 @@ from .alert import (
     Resolution,
     Severity,
     Silence,
+    SizeAt,
     Transition,
     TransitionKind,
     alert_id,
     bounded,
 )
-from .attribution import Attribution, Concentration
+from .attribution import Attribution
 from .grouping import Family, affinity, family, lead_order, one_cause, provisional
 from .impact import Impact
+from .lifecycle_settings import LifecycleSettings
+from .members import describe, same, with_derived, with_narrower, worse
 
-__all__ = ["REBASED", "Lifecycle", "LifecycleSettings", "UnknownAlertError", "severity"]
+__all__ = ["Lifecycle", "LifecycleSettings", "UnknownAlertError", "severity"]
 
-
-REBASED = "rebased"
-"""Evidence of a recovery that is none: the detector took the new level for normal after a long time."""
+_SIZES_KEPT = 100
 
 
 class UnknownAlertError(LookupError):
     """No open alert has this id."""
-
-
-@dataclass(frozen=True, slots=True)
-class LifecycleSettings:
-    """Times in seconds; the defaults suit windows of one minute.
-
-    Attributes:
-        pending_seconds: How long every alert waits before it fires.
-        settle_seconds: How long an alert waits at least whose lead is not yet the plainest sight of its
-            cause (a sub-population, a whole flow, failures of unknown kind) while better ones may come.
-        group_seconds: How far apart two estimated starts may be and still be one cause.
-        reopen_seconds: A deviation this soon after the alert was resolved reopens it.
-        remind_seconds: A firing alert nobody acknowledged is said again after this; 0 = never.
-        material_change: An update is announced when the effect moved by this part of what was last
-            told (a log-ratio against a log-ratio).
-    """
-
-    pending_seconds: float = 0.0
-    settle_seconds: float = 60.0
-    group_seconds: float = 900.0
-    reopen_seconds: float = 1800.0
-    remind_seconds: float = 86400.0
-    material_change: float = 0.5
 
 
 def severity(deviation: Deviation) -> Severity:
@@ -102,7 +80,6 @@ class Lifecycle:
         self._severity_of = severity_of
         self._alerts = {alert.id: alert for alert in alerts}
         self._transitions: list[Transition] = []
-        self._rebased: set[str] = set()
 
     @property
     def alerts(self) -> Mapping[str, Alert]:
@@ -112,7 +89,6 @@ class Lifecycle:
     def apply(self, deviations: Iterable[Deviation], now: float) -> list[Transition]:
         """Take in what the detector said of the window that ended at ``now``; return what happened."""
         self._transitions = []
-        self._rebased = set()
         for deviation in sorted(deviations, key=lambda each: lead_order(each, self._steps)):
             if deviation.kind is DeviationKind.RECOVERED:
                 self._recover(deviation, now)
@@ -152,7 +128,47 @@ class Lifecycle:
         nearby: tuple[NearbyEvent, ...] = (),
     ) -> None:
         """Add what was found out about who is hit and what happened nearby; no transition of its own."""
-        self._alerts[id_] = replace(self._alerts[id_], attribution=attribution, impact=impact, nearby=nearby)
+        alert = self._alerts[id_]
+        history = alert.history
+        if history and impact is not None:
+            lost = impact.completions_lost.value if impact.completions_lost is not None else None
+            latest = replace(history[-1], customers=impact.customers, completions_lost=lost)
+            history = (*history[:-1], latest)
+        self._alerts[id_] = replace(alert, attribution=attribution, impact=impact, nearby=nearby, history=history)
+
+    def re_estimate(self, deviation: Deviation, id_: str, now: float) -> list[Transition]:
+        """Take a new estimate of an alert's size; readers get a message only if it has become materially worse.
+
+        Args:
+            deviation: The lead with its size as of now.
+            id_: The alert.
+            now: The end of the window.
+        """
+        self._transitions = []
+        alert, deviation = self._alerts[id_], bounded(deviation)
+        lead = replace(alert.members[0], deviation=deviation)
+        known = lead.known_effect
+        severity_now = worse(alert.severity, self._severity_of(deviation))
+        grown = deviation.effect_low >= known + self._settings.material_change * abs(known)
+        alert = replace(
+            alert,
+            members=(lead, *alert.members[1:]),
+            severity=severity_now if grown else alert.severity,
+            history=_bounded_history((*alert.history, _size(deviation, now))),
+            updated_at=now,
+        )
+        self._alerts[id_] = alert
+        if grown:
+            told = replace(lead, known_effect=deviation.effect)
+            self._record(replace(alert, members=(told, *alert.members[1:])), TransitionKind.UPDATED, now)
+        return self._transitions
+
+    def is_news(self, deviation: Deviation) -> bool:
+        """Whether no open alert has this deviation or its cause."""
+        group = self._settings.group_seconds
+        return self._holder(deviation) is None and not any(
+            alert.is_open and one_cause(alert.lead, deviation, group) for alert in self._in_order()
+        )
 
     def mark_told(self, id_: str) -> None:
         """Note that a message about the alert was handed to the notifiers."""
@@ -204,7 +220,7 @@ class Lifecycle:
         for alert in self._in_order():
             if alert.is_open:
                 for position, member in enumerate(alert.members):
-                    if _same(member.deviation, deviation):
+                    if same(member.deviation, deviation):
                         return alert, position
         return None
 
@@ -213,9 +229,9 @@ class Lifecycle:
         returned = member.recovered_at is not None
         if deviation == member.deviation and not returned:
             return
-        severity_now = _worse(alert.severity, self._severity_of(deviation))
+        severity_now = worse(alert.severity, self._severity_of(deviation))
         escalated = severity_now is not alert.severity
-        updated = replace(member, deviation=deviation, recovered_at=None)
+        updated = replace(member, deviation=deviation, recovered_at=None, rebased=False)
         alert = replace(
             alert,
             members=(*alert.members[:position], updated, *alert.members[position + 1 :]),
@@ -237,7 +253,7 @@ class Lifecycle:
         pending = alert.state is AlertState.PENDING
         if pending:
             members = tuple(sorted(members, key=lambda member: lead_order(member.deviation, self._steps)))
-        severity_now = _worse(alert.severity, self._severity_of(deviation))
+        severity_now = worse(alert.severity, self._severity_of(deviation))
         escalated = severity_now is not alert.severity and alert.state is AlertState.FIRING
         first = severity_now if pending else alert.first_severity
         alert = replace(alert, members=members, severity=severity_now, first_severity=first, updated_at=now)
@@ -250,12 +266,12 @@ class Lifecycle:
             alert.resolution is Resolution.RECOVERED
             and alert.resolved_at is not None
             and now - alert.resolved_at <= self._settings.reopen_seconds
-            and any(_same(member.deviation, deviation) for member in alert.members)
+            and any(same(member.deviation, deviation) for member in alert.members)
         )
 
     def _reopen(self, alert: Alert, deviation: Deviation, now: float) -> None:
         members = tuple(
-            Member(deviation, member.joined_at, deviation.effect) if _same(member.deviation, deviation) else member
+            Member(deviation, member.joined_at, deviation.effect) if same(member.deviation, deviation) else member
             for member in alert.members
         )
         alert = replace(
@@ -269,6 +285,7 @@ class Lifecycle:
             acknowledged_by=None,
             reminded_at=None,
             updated_at=now,
+            history=_bounded_history((*alert.history, _size(deviation, now))),
         )
         self._record(alert, TransitionKind.REOPENED, now, note=describe(deviation))
 
@@ -284,14 +301,13 @@ class Lifecycle:
             ]
             if not any(over):
                 continue
+            rebased = bool(recovery.evidence.get(REBASED))
             members = tuple(
-                replace(member, recovered_at=now) if ended else member
+                replace(member, recovered_at=now, rebased=rebased) if ended else member
                 for member, ended in zip(alert.members, over, strict=True)
             )
-            members = _with_narrower(alert, members, now)
+            members = with_derived(with_narrower(alert, members, now), now)
             alert = replace(alert, members=members, updated_at=now)  # noqa: PLW2901
-            if recovery.evidence.get(REBASED):
-                self._rebased.add(alert.id)
             if any(member.recovered_at is None for member in members):
                 self._record(alert, TransitionKind.RECOVERED, now, note=describe(recovery))
             else:
@@ -300,7 +316,7 @@ class Lifecycle:
     def _advance(self, alert: Alert, now: float) -> None:
         """Time passes: resolve, fire, mute, remind."""
         if alert.is_open and all(member.recovered_at is not None for member in alert.members):
-            resolution = Resolution.ACCEPTED if alert.id in self._rebased else Resolution.RECOVERED
+            resolution = Resolution.ACCEPTED if alert.members[0].rebased else Resolution.RECOVERED
             self._resolve(alert, resolution if alert.state is AlertState.FIRING else Resolution.CANCELLED, now)
             return
         if not alert.is_open:
@@ -308,7 +324,9 @@ class Lifecycle:
         alert = self._mute(alert, now)
         if alert.state is AlertState.PENDING:
             if now - alert.opened_at >= self._wait(alert):
-                self._record(replace(alert, state=AlertState.FIRING, fired_at=now), TransitionKind.FIRED, now)
+                first = _size(alert.lead, alert.lead.detected_at)
+                fired = replace(alert, state=AlertState.FIRING, fired_at=now, history=(*alert.history, first))
+                self._record(fired, TransitionKind.FIRED, now)
             return
         said = alert.reminded_at or alert.fired_at or now
         due = 0 < self._settings.remind_seconds <= now - said
@@ -354,38 +372,10 @@ class Lifecycle:
         return alert
 
 
-def describe(deviation: Deviation) -> str:
-    """A terse name of what and where, for the audit trail."""
-    scope = deviation.scope
-    where = ",".join(f"{name}={value}" for name, value in scope.dimensions)
-    parts = [part for part in (scope.flow if scope.flow != RULER else "", scope.step, scope.check) if part]
-    return f"{deviation.kind.value} {'/'.join(parts)}{{{where}}}"
+def _size(deviation: Deviation, at: float) -> SizeAt:
+    return SizeAt(at, deviation.effect, deviation.effect_low, deviation.effect_high, deviation.observations)
 
 
-def _with_narrower(alert: Alert, members: tuple[Member, ...], now: float) -> tuple[Member, ...]:
-    """When the lead is over, so are the sub-populations in it, unless the change was found to be theirs.
-
-    Sub-populations have less traffic, so their own tests take longer to see the same recovery.
-    """
-    lead = members[0]
-    concentrated = alert.attribution is not None and alert.attribution.concentration is Concentration.SOME
-    if lead.recovered_at is None or concentrated:
-        return members
-    return tuple(
-        replace(member, recovered_at=now)
-        if member.recovered_at is None and _narrower(lead.deviation.scope, member.deviation.scope)
-        else member
-        for member in members
-    )
-
-
-def _narrower(whole: Scope, part: Scope) -> bool:
-    return whole.flow == part.flow and whole.step in {None, part.step} and set(whole.dimensions) < set(part.dimensions)
-
-
-def _same(first: Deviation, other: Deviation) -> bool:
-    return first.kind is other.kind and first.scope == other.scope
-
-
-def _worse(first: Severity, other: Severity) -> Severity:
-    return max(first, other, key=list(Severity).index)
+def _bounded_history(history: tuple[SizeAt, ...]) -> tuple[SizeAt, ...]:
+    """The first size and the latest ones."""
+    return history if len(history) <= _SIZES_KEPT else (history[0], *history[-(_SIZES_KEPT - 1) :])

@@ -104,6 +104,18 @@ class MemberPayload(_Payload):
     recovered_at: str | None
 
 
+class SizePayload(_Payload):
+    """How large the alert was at one time, and whom it had hit by then."""
+
+    at: str
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    observations: int
+    customers: int | None
+    completions_lost: float | None
+
+
 class NearbyPayload(_Payload):
     """An event close to the beginning; coincidence until shown otherwise."""
 
@@ -139,6 +151,7 @@ class AlertPayload(_Payload):
     impact: ImpactPayload | None
     nearby: list[NearbyPayload]
     same_cause: list[MemberPayload]
+    history: list[SizePayload]
 
 
 def alert_payload(alert: Alert, titles: Titles, figures: Figures) -> AlertPayload:
@@ -184,6 +197,18 @@ def alert_payload(alert: Alert, titles: Titles, figures: Figures) -> AlertPayloa
                 recovered_at=_optional_time(member.recovered_at, figures),
             )
             for member in alert.members[1:]
+        ],
+        history=[
+            SizePayload(
+                at=iso(size.at),
+                ratio=_ratio(size.effect),
+                ratio_low=_ratio(size.effect_low),
+                ratio_high=_ratio(size.effect_high),
+                observations=size.observations,
+                customers=size.customers,
+                completions_lost=size.completions_lost,
+            )
+            for size in alert.history
         ],
     )
 

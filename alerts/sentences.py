@@ -159,13 +159,20 @@ class Sentences:
 
     def brief(self, deviation: Deviation) -> str:
         """The kind and the size in two or three words: ``slower, +19 %``."""
+        kind = self.kind(deviation)
+        if deviation.scope.flow == RULER or deviation.kind is DeviationKind.SILENT:
+            return kind
+        return self.translator.text("{kind}, {change}", kind=kind, change=self.figures.change(deviation.effect))
+
+    def kind(self, deviation: Deviation) -> str:
+        """The kind in one or two words: ``slower``."""
         text = self.translator.text
         scope = deviation.scope
         if scope.flow == RULER:
             return text("source silent") if scope.step == SOURCE else text("evaluation late")
         if deviation.kind is DeviationKind.SILENT:
             return text("no data")
-        kind = {
+        return {
             DeviationKind.SLOWER: text("slower"),
             DeviationKind.TAIL: text("more very slow answers"),
             DeviationKind.FASTER: text("faster"),
@@ -175,7 +182,6 @@ class Sentences:
             DeviationKind.CREEP: text("creeping slower"),
             DeviationKind.RECOVERED: text("back to normal"),
         }.get(deviation.kind) or self._failing(deviation)
-        return text("{kind}, {change}", kind=kind, change=self.figures.change(deviation.effect))
 
     def _failing(self, deviation: Deviation) -> str:
         text = self.translator.text

@@ -16,7 +16,6 @@ from ..baseline.baseline import Profile
 from ..baseline.budget import TAILS
 from .count import CountState, advance_count, count_information
 from .events import REBASED, Event, EventKind
-from .interval import corrected_interval
 from .raised import Raised
 from .settings import MONTH_SECONDS, DetectionSettings
 from .threshold import solve_threshold
@@ -28,6 +27,8 @@ Floats = NDArray[Any]  # float64
 _RATIOS = np.array([1 / 1.5, 1 / 2.0, 1 / 4.0])
 _MONTHS = 10.0
 _DISPERSION_LIMIT = 1.0
+_WIDTH = 2.3  # as in :mod:`.interval`
+_LEAST = 0.01  # failures: a rate of nothing has no logarithm
 
 
 class ImprovementFollower:
@@ -132,10 +133,8 @@ class ImprovementFollower:
         state, improved = self.state, self.improved
         failed, expected = float(state.failed[best, number]), max(float(state.expected[best, number]), 1e-12)
         windows, tried = max(float(state.windows[best, number]), 1.0), float(state.tried[best, number])
-        raw = min(float(np.log((failed + 0.25) / (expected + 0.25))), -1e-3)
         dispersion = min(float(self._profile.count.dispersion[number]), _DISPERSION_LIMIT)
-        error = float(np.sqrt(1 / (failed + 0.25) + dispersion / windows))
-        effect, low, high = corrected_interval(raw, error)
+        effect, low, high = _fewer(failed, expected, dispersion / windows)
         started, moment = float(state.start[best, number]), float(now[number])
         improved.effect[number], improved.started[number], improved.detected[number] = effect, started, moment
         improved.recovery[number] = 0.0
@@ -157,10 +156,26 @@ class ImprovementFollower:
         return [Event(EventKind.FEWER, scope, number - self._tails, moment, started, *ends, *figures, evidence)]
 
     def _spoken_for(self, number: int, scope: int) -> bool:
-        """Whether a report about the whole scope, or about one above it, says it already."""
+        """Whether a report about the whole scope, or about the step it belongs to, says it already."""
+        fleet = self._profile.fleet
         while scope >= 0:
             whole = self._whole.get(scope, -1)
             if whole not in {-1, number} and self.improved.effect[whole] != 0:
                 return True
-            scope = int(self._profile.fleet.parent[scope])
+            scope = int(fleet.parent[scope]) if fleet.scopes[scope].dimensions else -1
         return False
+
+
+def _fewer(failed: float, expected: float, variance: float) -> tuple[float, float, float]:
+    """The log-ratio of failures to what was expected of them, and its interval, which allows for selection.
+
+    Byar's approximation to the exact Poisson limits (Breslow & Day 1987, IARC 82, page 69), as a symmetric interval of
+    the logarithm says nothing when next to nothing failed; ``variance`` is that of rates from window to window.
+    """
+    more = failed + 1.0
+    high = more * (1 - 1 / (9 * more) + _WIDTH / (3 * more**0.5)) ** 3
+    low = failed * max(1 - 1 / (9 * failed) - _WIDTH / (3 * failed**0.5), 0.0) ** 3 if failed else 0.0
+    wider = _WIDTH * variance**0.5
+    effect = min(float(np.log((failed + 0.25) / (expected + 0.25))), -1e-3)
+    bounds = np.log(np.maximum([low, high], _LEAST) / expected)
+    return effect, min(float(bounds[0]) - wider, effect), max(float(bounds[1]) + wider, effect)

@@ -227,6 +227,7 @@ def simulated_batch(
     a_minute: int = 100,
     slow: float = 1.0,
     slow_version: float = 1.0,
+    slow_details: float = 1.0,
     failing: float = 0.001,
     flow: str = "bill_inquiry",
 ) -> ObservationBatch:
@@ -245,6 +246,7 @@ def simulated_batch(
     duration = np.exp(rng.normal(0.0, 0.4, size))
     total = records["series"] < 4
     duration[total] *= slow
+    duration[~total] *= slow_details
     duration[total & (records["series"] % 4 >= 2)] *= slow_version
     records["duration_seconds"] = duration
     bad = (rng.random(size) < failing) & ~total

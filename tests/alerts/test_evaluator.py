@@ -4,8 +4,10 @@ import io
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,8 +22,11 @@ from cxgauge.alerts.evaluation_settings import EvaluationSettings
 from cxgauge.alerts.evaluator import Evaluator
 from cxgauge.alerts.learning import LearningSchedule
 from cxgauge.alerts.lifecycle import LifecycleSettings
+from cxgauge.metrics.baseline.bytes import profile_from_bytes, profile_to_bytes
 from cxgauge.metrics.configuration.notifiers import LogNotifier
-from cxgauge.metrics.store.alerts import save_detector_state
+from cxgauge.metrics.deviation import Scope
+from cxgauge.metrics.specification.flow import parse_flow
+from cxgauge.metrics.store.alerts import newest_baseline, save_detector_state
 
 SETTINGS = EvaluationSettings(
     grace_seconds=5.0,
@@ -33,8 +38,9 @@ NEVER_SAME = {"created_at", "updated_at", "delivery_id", "deviation_id"}
 
 
 def make_evaluator(bank: Any, settings: EvaluationSettings = SETTINGS, **changes: Any) -> Evaluator:
-    announcer = Announcer({}, [LogNotifier(name="log", type="log")], ZoneInfo("Asia/Shanghai"))
-    return Evaluator(bank.store, {}, settings, announcer, clock=lambda: bank.now + 6, **changes)
+    flows = changes.pop("flows", {})
+    announcer = Announcer(flows, [LogNotifier(name="log", type="log")], ZoneInfo("Asia/Shanghai"))
+    return Evaluator(bank.store, flows, settings, announcer, clock=lambda: bank.now + 6, **changes)
 
 
 QUIET, BAD, AFTER = 6, 20, 22
@@ -314,24 +320,133 @@ def test_windows_wait_for_what_is_still_to_be_written(bank: Any) -> None:
     assert evaluator.tick().through == bank.now - 300 + 6 - 6
 
 
-def test_a_new_baseline_is_learnt_when_due_and_not_while_an_alert_is_open(bank: Any) -> None:
-    settings = EvaluationSettings(
-        grace_seconds=5.0,
-        learning=LearningSchedule(interval_seconds=600.0, history_seconds=86400.0),
-        lifecycle=SETTINGS.lifecycle,
-    )
+def test_a_new_baseline_is_learnt_while_an_alert_is_open_which_is_then_followed_to_its_end(bank: Any) -> None:
+    settings = replace(SETTINGS, learning=LearningSchedule(interval_seconds=600.0, history_seconds=86400.0))
     evaluator = make_evaluator(bank, settings)
     evaluator.tick()
     bank.write(15)
     evaluator.tick()
     evaluator.wait_for_learning()
     assert evaluator.tick().learned
+    learnt = 0
     for _ in range(25):
         bank.write(1, slow=1.6)
-        evaluator.tick()
+        learnt += evaluator.tick().learned
         evaluator.wait_for_learning()
     assert bank.rows("SELECT state FROM alerts") == [("firing",)]
-    assert bank.rows("SELECT count(*) FROM baselines") == [(2,)]
+    assert learnt >= 2
+    level = evaluator.profile
+    assert level is not None
+    assert np.exp(level.season.level).max() < 1.15  # the time of the alert has taught nothing
+    for _ in range(20):
+        bank.write(1)
+        evaluator.tick()
+        evaluator.wait_for_learning()
+    assert bank.rows("SELECT state, resolution FROM alerts") == [("resolved", "recovered")]
+    events = [row[0] for row in bank.rows("SELECT message ->> 'event' FROM deliveries ORDER BY delivery_id")]
+    assert events == ["firing", "resolved"]
+
+
+def test_an_unrelated_alert_does_not_keep_other_flows_from_learning(bank: Any) -> None:
+    settings = replace(SETTINGS, learning=LearningSchedule(interval_seconds=600.0, history_seconds=86400.0))
+    evaluator = make_evaluator(bank, settings)
+    evaluator.tick()
+    bank.write(20, slow=1.6)
+    evaluator.tick()
+    assert bank.rows("SELECT flow, state FROM alerts") == [("bill_inquiry", "firing")]
+    bank.write(30, slow=1.6)
+    bank.now -= 30 * 60
+    bank.write(30, flow="transfer")
+    evaluator.wait_for_learning()
+    bank.now += 60
+    evaluator.tick()
+    evaluator.wait_for_learning()
+    bank.now += 600
+    evaluator.tick()
+    evaluator.wait_for_learning()
+    evaluator.tick()
+    profile = evaluator.profile
+    assert profile is not None
+    known = {cell.flow for cell, seen in zip(profile.fleet.cells, profile.known, strict=True) if seen}
+    assert known == {"bill_inquiry", "transfer"}
+
+
+@pytest.mark.parametrize("kind", ["incident", "maintenance"])
+def test_incidents_and_maintenance_teach_nothing(bank: Any, kind: str) -> None:
+    start = bank.now
+    bank.write(120, slow=3.0)
+    with bank.store.connection() as connection:
+        connection.execute(
+            "INSERT INTO events (at, ended_at, kind, flow, title) VALUES "
+            "(to_timestamp(%s), to_timestamp(%s), %s, 'bill_inquiry', 'core')",
+            [start, bank.now, kind],
+        )
+    evaluator = make_evaluator(bank)
+    evaluator.tick()
+    profile = evaluator.profile
+    assert profile is not None
+    assert np.exp(profile.season.level).max() < 1.1
+
+
+def test_a_year_that_is_caught_up_with_is_one_learning() -> None:
+    schedule = LearningSchedule(interval_seconds=86_400.0)
+    assert not schedule.due(1_000_000.0, 28 * 86_400.0, 1_000_000.0 + 3600)
+    assert schedule.due(1_000_000.0, 28 * 86_400.0, 1_000_000.0 + 86_400)
+    assert not schedule.due(1_000_000.0, 600.0, 1_000_000.0 + 599)
+    assert schedule.due(1_000_000.0, 600.0, 1_000_000.0 + 600)
+
+
+def test_learning_that_fails_is_tried_again_later_and_judging_goes_on(
+    bank: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cxgauge.alerts.baselines as module
+
+    settings = replace(SETTINGS, learning=LearningSchedule(interval_seconds=7200.0, history_seconds=86400.0))
+    evaluator = make_evaluator(bank, settings)
+    evaluator.tick()
+    calls = []
+
+    def failing(*_arguments: Any, **_named: Any) -> None:
+        calls.append(bank.now)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(module, "learn_from_store", failing)
+    bank.write(125)
+    for _ in range(13):
+        bank.write(1)
+        assert evaluator.tick().windows >= 1
+        evaluator.wait_for_learning()
+    assert len(calls) == 2
+    assert calls[1] - calls[0] >= 600
+
+
+def test_judging_goes_on_while_a_baseline_is_learnt(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cxgauge.alerts.baselines as module
+
+    settings = replace(SETTINGS, learning=LearningSchedule(interval_seconds=600.0, history_seconds=86400.0))
+    evaluator = make_evaluator(bank, settings)
+    evaluator.tick()
+    begun, finish = threading.Event(), threading.Event()
+    original = module.learn_from_store
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        finish.wait(60)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "learn_from_store", slow)
+    bank.write(11)
+    evaluator.tick()
+    assert begun.wait(60)
+    windows = 0
+    for _ in range(12):
+        bank.write(1, slow=1.6)
+        windows += evaluator.tick().windows
+    assert windows == 12
+    assert bank.rows("SELECT state FROM alerts") == [("firing",)]
+    finish.set()
+    evaluator.wait_for_learning()
+    assert evaluator.tick().learned
 
 
 @pytest.mark.parametrize("kind", ["slower", "failing"])
@@ -359,14 +474,194 @@ def test_an_accepted_level_is_the_new_normal(bank: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("column", "table"), [("profile", "baselines"), ("state", "detector_state")])
-def test_state_of_another_version_is_begun_anew(bank: Any, column: str, table: str) -> None:
+@pytest.mark.parametrize("worse", [{"slow": 1.6}, {"failing": 0.06}])
+def test_state_of_another_version_is_begun_anew_and_what_is_open_followed_to_its_end(
+    bank: Any, column: str, table: str, worse: dict[str, float]
+) -> None:
     make_evaluator(bank).tick()
-    bank.write(2)
+    bank.write(20, **worse)
     make_evaluator(bank).tick()
+    assert bank.rows("SELECT state FROM alerts") == [("firing",)]
     with bank.store.connection() as connection:
         archive = io.BytesIO()
         np.savez(archive, plain=np.frombuffer(b'{"version": 0}', dtype=np.uint8), extra=np.zeros(1, dtype=np.uint8))
         connection.execute(f"UPDATE {table} SET {column} = %s", [archive.getvalue()])
-    bank.write(5)
+    bank.write(5, **worse)
     done = make_evaluator(bank).tick()
     assert (done.windows, done.through) == (5, bank.now)
+    assert bank.rows("SELECT state FROM alerts") == [("firing",)]
+    bank.write(40)
+    make_evaluator(bank).tick()
+    assert bank.rows("SELECT state, resolution FROM alerts") == [("resolved", "recovered")]
+    events = [row[0] for row in bank.rows("SELECT message ->> 'event' FROM deliveries ORDER BY delivery_id")]
+    assert events == ["firing", "resolved"]
+
+
+# --- reported, not paged ---------------------------------------------------------------------------------
+
+
+def test_improvements_are_recorded_and_nobody_is_told(bank: Any) -> None:
+    evaluator = make_evaluator(bank)
+    with bank.store.connection() as connection:
+        connection.execute("TRUNCATE window_rollups, hour_rollups, observations")
+    bank.write(360, failing=0.05)
+    evaluator.tick()
+    bank.write(60, slow=0.7, failing=0.0)
+    evaluator.tick()
+    found = bank.rows("SELECT DISTINCT kind, step FROM deviations WHERE step IS NOT NULL AND dimensions = '{}'")
+    assert ("faster", "total") in found
+    assert ("improving", "details") in found
+    rows = bank.rows(
+        "SELECT effect_low, effect_high, before, after, observations FROM deviations "
+        "WHERE kind = 'improving' AND step = 'details' AND dimensions = '{}'"
+    )
+    assert all(low < high < 0 and after < before and count > 0 for low, high, before, after, count in rows)
+    assert bank.rows("SELECT count(*) FROM alerts") == [(0,)]
+    assert bank.rows("SELECT count(*) FROM deliveries") == [(0,)]
+
+
+# --- taken for normal ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("worse", "kind"), [({"slow": 1.6}, "slower"), ({"failing": 0.06}, "failing")])
+def test_a_level_that_lasts_ends_its_alert_in_words(bank: Any, worse: dict[str, float], kind: str) -> None:
+    settings = replace(SETTINGS, detection=replace(SETTINGS.detection, rebase_seconds=2400.0))
+    evaluator = make_evaluator(bank, settings)
+    evaluator.tick()
+    bank.write(80, **worse)
+    evaluator.tick()
+    (alert,) = alerts(bank).values()
+    assert (alert.lead.kind.value, alert.state, alert.resolution, alert.accepted_by) == (
+        kind, "resolved", "accepted", None,
+    )  # fmt: skip
+    ends = bank.rows(
+        f"SELECT DISTINCT details ->> 'ends', evidence ->> 'rebased' FROM deviations WHERE kind = 'recovered' "
+        f"AND details ->> 'ends' = '{kind}'"
+    )
+    assert ends == [(kind, "1.0")]
+    texts = [row[0] for row in bank.rows("SELECT message ->> 'headline' FROM deliveries ORDER BY delivery_id")]
+    assert len(texts) == 2
+    assert "has become the new normal" in texts[1]
+
+
+def test_what_a_person_accepts_is_recorded_as_taken_for_normal(bank: Any) -> None:
+    evaluator = make_evaluator(bank)
+    evaluator.tick()
+    bank.write(20, slow=1.5)
+    evaluator.tick()
+    (alert,) = alerts(bank).values()
+    announcer = Announcer({}, [], ZoneInfo("Asia/Shanghai"))
+    Actions(bank.store, {}, SETTINGS.lifecycle, announcer, lambda: bank.now + 6).accept(alert.id, "wang", "agreed")
+    bank.write(2, slow=1.5)
+    evaluator.tick()
+    ends = bank.rows(
+        "SELECT DISTINCT details ->> 'ends', evidence ->> 'rebased', evidence ->> 'by_person' FROM deviations "
+        "WHERE kind = 'recovered'"
+    )
+    assert ends == [("slower", "1.0", "1.0")]
+
+
+# --- sizes estimated anew --------------------------------------------------------------------------------
+
+
+def test_the_size_of_an_open_alert_is_estimated_anew_and_told_at_the_end_only(bank: Any) -> None:
+    evaluator = make_evaluator(bank)
+    evaluator.tick()
+    bank.write(70, slow=1.3)
+    evaluator.tick()
+    (alert,) = alerts(bank).values()
+    assert alert.state == "firing"
+    sizes = [np.exp(size.effect) for size in alert.history]
+    assert len(sizes) >= 4
+    assert sizes[-1] == pytest.approx(1.3, abs=0.06)
+    last = alert.history[-1]
+    assert last.effect_low < np.log(1.3) < last.effect_high
+    assert last.observations > alert.history[0].observations
+    assert alert.lead.effect == last.effect
+    assert last.customers is not None
+    bank.write(30)
+    evaluator.tick()
+    messages = bank.rows("SELECT message ->> 'event', message::text FROM deliveries ORDER BY delivery_id")
+    assert [row[0] for row in messages] == ["firing", "resolved"]
+    assert f"{(sizes[-1] - 1) * 100:.0f} %" in messages[1][1]
+
+
+# --- one cause, one alert ----------------------------------------------------------------------------------
+
+
+FLOW = parse_flow(
+    """
+name: bill_inquiry
+title: {en: Bill inquiry, zh: 账单查询}
+owner: cards
+dimensions: [{name: app_version, limit: 20}, {name: channel, values: [app, web]}]
+steps:
+  - {name: total, title: {en: Total, zh: 总额}, timeliness: {target: 3s, objective: 0.95}}
+  - {name: details, title: {en: Details, zh: 明细}, timeliness: {target: 3s, objective: 0.95}}
+"""
+)
+
+
+def deaf(bank: Any, is_deaf: Callable[[Scope], bool]) -> None:
+    """Make a baseline whose tests of some scopes never cross their thresholds, so that others are reported first."""
+    with bank.store.connection() as connection:
+        stored = newest_baseline(connection, "fleet")
+        assert stored is not None
+        profile = profile_from_bytes(stored.profile)
+        scopes = np.array([is_deaf(scope) for scope in profile.fleet.scopes])
+        channels = np.array([is_deaf(profile.fleet.scopes[channel.scope]) for channel in profile.fleet.channels])
+        shift, count = profile.shift, profile.count
+        high = replace(shift, threshold=np.where(np.tile(scopes, 3), 1e6, shift.threshold))
+        rates = np.concatenate([np.repeat(scopes, 2), channels])
+        profile = replace(profile, shift=high, count=replace(count, threshold=np.where(rates, np.inf, count.threshold)))
+        connection.execute("UPDATE baselines SET profile = %s", [profile_to_bytes(profile)])
+
+
+@pytest.mark.parametrize(
+    ("worse", "guilty", "kind"),
+    [
+        ({"slow": 1.25}, "total", "slower"),
+        ({"slow_details": 1.25}, "details", "slower"),
+        ({"failing": 0.05}, "details", "failing"),
+    ],
+)
+def test_the_guilty_step_leads_though_only_the_whole_flow_is_reported(
+    bank: Any, worse: dict[str, float], guilty: str, kind: str
+) -> None:
+    make_evaluator(bank).tick()
+    deaf(bank, lambda scope: scope.step is not None)
+    evaluator = make_evaluator(bank, flows={"bill_inquiry": FLOW})
+    bank.write(30, **worse)
+    evaluator.tick()
+    found = [alert_from_json(row[0]) for row in bank.rows("SELECT document::text FROM alerts")]
+    assert [(alert.scope.step, alert.lead.kind.value) for alert in found] == [(guilty, kind)]
+    assert {member.deviation.scope.step for member in found[0].members} == {None, guilty}
+    if kind == "failing":
+        assert found[0].scope.check == "details_present"
+    bank.write(60)
+    evaluator.tick()
+    assert bank.rows("SELECT state, resolution FROM alerts") == [("resolved", "recovered")]
+    told = [row[0] for row in bank.rows("SELECT message ->> 'event' FROM deliveries ORDER BY delivery_id")]
+    assert told == ["firing", "resolved"]
+
+
+@pytest.mark.parametrize("silent", ["total", "details", None])
+def test_the_first_guilty_step_leads_whatever_is_reported_first(bank: Any, silent: str | None) -> None:
+    make_evaluator(bank).tick()
+    deaf(bank, lambda scope: scope.step == silent)
+    evaluator = make_evaluator(bank, flows={"bill_inquiry": FLOW})
+    bank.write(30, slow=1.25, slow_details=1.25)
+    evaluator.tick()
+    found = [alert_from_json(row[0]) for row in bank.rows("SELECT document::text FROM alerts")]
+    assert [alert.scope.step for alert in found] == ["total"]
+    assert len({member.deviation.scope.step for member in found[0].members}) >= 2
+
+
+def test_a_step_that_is_well_is_not_blamed_for_a_later_one(bank: Any) -> None:
+    evaluator = make_evaluator(bank, flows={"bill_inquiry": FLOW})
+    evaluator.tick()
+    bank.write(30, slow_details=1.4)
+    evaluator.tick()
+    found = [alert_from_json(row[0]) for row in bank.rows("SELECT document::text FROM alerts")]
+    assert [alert.scope.step for alert in found] == ["details"]
+    assert "total" not in {member.deviation.scope.step for member in found[0].members}

@@ -16,12 +16,17 @@ from cxgauge.alerts.alert import (
     Severity,
     Silence,
     Transition,
+    TransitionKind,
     alert_from_json,
     to_json,
 )
 from cxgauge.alerts.attribution import Attribution, Concentration
-from cxgauge.alerts.lifecycle import REBASED, Lifecycle, LifecycleSettings, UnknownAlertError
+from cxgauge.alerts.guilty_step import DERIVED
+from cxgauge.alerts.impact import Impact
+from cxgauge.alerts.lifecycle import Lifecycle, LifecycleSettings, UnknownAlertError
 from cxgauge.alerts.message import Event, event_of, events
+from cxgauge.alerts.re_estimation import estimate_is_due
+from cxgauge.metrics.detection.events import REBASED
 from cxgauge.metrics.deviation import Deviation, DeviationKind, Scope
 from cxgauge.metrics.verdict import Verdict
 
@@ -199,6 +204,111 @@ def test_a_rebased_level_is_accepted_by_nobody(deviation: MakeDeviation) -> None
     lifecycle.apply([recovery(deviation(), evidence={REBASED: 1.0})], NOW + 60)
     assert only(lifecycle).resolution is Resolution.ACCEPTED
     assert only(lifecycle).accepted_by is None
+
+
+@pytest.mark.parametrize("kind", ["slower", "tail", "failing"])
+def test_places_of_one_cause_are_taken_for_normal_one_after_the_other(deviation: MakeDeviation, kind: str) -> None:
+    lifecycle = new()
+    first, second = deviation(kind), deviation(kind, step="details")
+    lifecycle.apply([first, second], NOW)
+    lifecycle.apply([recovery(first, evidence={REBASED: 1.0})], NOW + 60)
+    assert only(lifecycle).is_open
+    lifecycle.apply([recovery(second, evidence={REBASED: 1.0})], NOW + 120)
+    assert only(lifecycle).resolution is Resolution.ACCEPTED
+
+
+@pytest.mark.parametrize("kind", ["faster", "improving", "volume", "mix", "creep"])
+def test_what_is_reported_only_makes_no_alert(deviation: MakeDeviation, kind: str) -> None:
+    lifecycle = new()
+    assert lifecycle.apply([deviation(kind, ratio=0.5)], NOW) == []
+    assert lifecycle.alerts == {}
+
+
+# --- one cause, whatever crosses first ------------------------------------------------------------------
+
+
+def test_a_derived_step_leads_and_ends_with_what_it_was_derived_from(deviation: MakeDeviation) -> None:
+    lifecycle = new()
+    whole = deviation(step=None)
+    lifecycle.apply([whole, deviation(step="total", evidence={DERIVED: 6.0})], NOW)
+    assert [member.deviation.scope.step for member in only(lifecycle).members] == ["total", None]
+    lifecycle.apply([recovery(whole)], NOW + 600)
+    assert only(lifecycle).resolution is Resolution.RECOVERED
+
+
+def test_a_derived_step_that_is_found_by_itself_must_end_by_itself(deviation: MakeDeviation) -> None:
+    lifecycle = new()
+    whole, step = deviation(step=None), deviation(step="total")
+    lifecycle.apply([whole, deviation(step="total", evidence={DERIVED: 6.0})], NOW)
+    lifecycle.apply([step], NOW + 60)
+    lifecycle.apply([recovery(whole)], NOW + 600)
+    assert only(lifecycle).is_open
+    lifecycle.apply([recovery(step)], NOW + 660)
+    assert only(lifecycle).resolution is Resolution.RECOVERED
+
+
+# --- sizes estimated anew -------------------------------------------------------------------------------
+
+
+def sized(deviation: MakeDeviation, ratio: float, **changes: Any) -> Deviation:
+    return deviation(ratio=ratio, **changes)
+
+
+def test_a_new_estimate_is_kept_and_tells_nobody(deviation: MakeDeviation) -> None:
+    lifecycle = new()
+    lifecycle.apply([deviation()], NOW)
+    told = only(lifecycle).sequence
+    for number, ratio in enumerate((1.15, 1.22, 1.12, 1.05), start=1):
+        assert lifecycle.re_estimate(sized(deviation, ratio), only(lifecycle).id, NOW + 900 * number) == []
+    alert = only(lifecycle)
+    assert alert.sequence == told
+    assert [round(math.exp(size.effect), 2) for size in alert.history] == [1.19, 1.15, 1.22, 1.12, 1.05]
+    assert [size.at for size in alert.history] == [NOW, *(NOW + 900 * number for number in range(1, 5))]
+    assert alert.lead.effect == math.log(1.05)
+
+
+def test_only_what_is_surely_and_much_worse_is_told_and_once(deviation: MakeDeviation) -> None:
+    lifecycle = new()
+    lifecycle.apply([deviation()], NOW)
+    unsure = deviation(ratio=1.35, effect_low=math.log(1.2))
+    assert lifecycle.re_estimate(unsure, only(lifecycle).id, NOW + 900) == []
+    worse = lifecycle.re_estimate(deviation(ratio=1.6), only(lifecycle).id, NOW + 1800)
+    assert [each.kind for each in worse] == [TransitionKind.UPDATED]
+    assert only(lifecycle).severity is Severity.CRITICAL
+    assert lifecycle.re_estimate(deviation(ratio=1.62), only(lifecycle).id, NOW + 2700) == []
+
+
+def test_the_history_of_sizes_is_bounded_and_keeps_the_first(deviation: MakeDeviation) -> None:
+    lifecycle = new()
+    lifecycle.apply([deviation()], NOW)
+    for number in range(300):
+        lifecycle.re_estimate(sized(deviation, 1.1), only(lifecycle).id, NOW + 900 * (number + 1))
+    history = only(lifecycle).history
+    assert len(history) == 100
+    assert history[0].effect == math.log(1.19)
+    assert history[-1].at == NOW + 900 * 300
+    assert alert_from_json(to_json(only(lifecycle))) == only(lifecycle)
+
+
+def test_impact_goes_into_the_history(deviation: MakeDeviation, impact: Impact) -> None:
+    lifecycle = new()
+    lifecycle.apply([deviation()], NOW)
+    lifecycle.attach(only(lifecycle).id, None, impact)
+    assert [(size.customers, size.completions_lost) for size in only(lifecycle).history] == [(1204, 31.0)]
+
+
+def test_a_new_estimate_is_due_every_fifteen_windows_and_later_every_sixty(deviation: MakeDeviation) -> None:
+    lifecycle = new()
+    lifecycle.apply([deviation()], NOW)
+    due = []
+    for minute in range(1, 400):
+        now = NOW + 60 * minute
+        if estimate_is_due(only(lifecycle), now, 60.0):
+            due.append(minute)
+            lifecycle.re_estimate(sized(deviation, 1.1), only(lifecycle).id, now)
+    assert due == [15, 30, 45, 60, 75, 90, 105, 120, 180, 240, 300, 360]
+    lifecycle.apply([recovery(deviation())], NOW + 60 * 400)
+    assert not estimate_is_due(only(lifecycle), NOW + 60 * 500, 60.0)
 
 
 def test_coming_back_soon_reopens_the_same_alert(deviation: MakeDeviation) -> None:

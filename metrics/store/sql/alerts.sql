@@ -115,7 +115,8 @@ ON CONFLICT (silence_id) DO UPDATE
 SET starts_at = excluded.starts_at, ends_at = excluded.ends_at, comment = excluded.comment, document = excluded.document
 
 -- name: untaught_spans
--- What must not teach the baseline: spans of alerts that nobody accepted, and maintenance windows.
+-- What must not teach the baseline: spans of alerts that nobody accepted, maintenance windows, and events of these kinds
+-- (four hours long when nobody says how long).
 SELECT
     extract(epoch FROM started_at)::float8, extract(epoch FROM coalesce(resolved_at, 'infinity'))::float8, flow
 FROM alerts
@@ -124,6 +125,10 @@ WHERE flow <> '' AND state <> 'pending' AND resolution IS DISTINCT FROM 'accepte
 UNION ALL
 SELECT extract(epoch FROM starts_at)::float8, extract(epoch FROM ends_at)::float8, document ->> 'flow'
 FROM silences WHERE (document ->> 'maintenance')::bool AND ends_at >= to_timestamp(%(start)s)
+UNION ALL
+SELECT
+    extract(epoch FROM at)::float8, extract(epoch FROM coalesce(ended_at, at + interval '4 hours'))::float8, coalesce(flow, '*')
+FROM events WHERE kind IN ('incident', 'maintenance') AND coalesce(ended_at, at + interval '4 hours') >= to_timestamp(%(start)s)
 ORDER BY 1, 2
 
 -- name: enqueue
