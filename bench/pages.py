@@ -1,7 +1,7 @@
 """How long the pages take: the overview of 50 flows × 6 steps over 7 days, and the report of one of them.
 
-Ten million observations as they lie a week later: rolled up by the hour. Prints milliseconds, medians of ten, beside
-the time the database alone takes for the overview's query.
+Ten million observations as they lie a week later: rolled up by the hour. Prints milliseconds, medians of twenty and the
+worst of them, beside the time the database alone takes for the overview's query; whole answers are asked for over HTTP.
 
 Run:  python bench/pages.py            (starts an embedded PostgreSQL in a temporary folder)
 """
@@ -17,13 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import httpx2
 import numpy as np
 
-from cxgauge.dashboards.figure_types import Period
+from cxgauge.dashboards.figure_types import Comparison, Period
+from cxgauge.dashboards.http import HttpParts, application
 from cxgauge.dashboards.overview import read_overview
 from cxgauge.dashboards.periods import compared_period
-from cxgauge.dashboards.report.report import build_report
+from cxgauge.dashboards.report.report import Report, build_report
+from cxgauge.dashboards.server import HttpServer
 from cxgauge.dashboards.wording import Wording
+from cxgauge.metrics.configuration.config import Config
 from cxgauge.metrics.observation import SeriesKey
 from cxgauge.metrics.rollup import roll_up_columns
 from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
@@ -34,7 +38,7 @@ from cxgauge.metrics.store.store import Store
 
 FLOWS, STEPS, OBSERVATIONS = 50, 6, 10_000_000
 DAYS, NOW = 14, 1_773_417_600
-ROUNDS = 10
+ROUNDS = 20
 
 
 def _flow(number: int) -> FlowSpec:
@@ -75,14 +79,15 @@ def _fill(store: Store, flows: dict[str, FlowSpec]) -> int:
     return written
 
 
-def _milliseconds(action: Callable[[], object]) -> float:
+def _milliseconds(action: Callable[[], object]) -> str:
+    """Median and worst of the rounds."""
     action()
     times = []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
         action()
         times.append((time.perf_counter() - begun) * 1e3)
-    return statistics.median(times)
+    return f"{statistics.median(times):8.1f} ms   (worst {max(times):6.1f})"
 
 
 def main() -> None:
@@ -111,18 +116,43 @@ def _measure(store: Store, flows: dict[str, FlowSpec], rows: int) -> None:
             connection.execute(named_query("report.overview_hours"), parameters).fetchall()
 
     flow = flows["flow_0"]
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    load = f"load {os.getloadavg()[0]:.1f} of {os.cpu_count()}"
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {load}")
     print(f"{FLOWS} flows × {STEPS} steps, {OBSERVATIONS:,} observations a week, {rows:,} hourly rows in two weeks")
-    print(f"overview of 7 days, its query alone  {_milliseconds(query):8.1f} ms")
-    print(f"overview of 7 days                   {_milliseconds(lambda: read_overview(store, flows, period)):8.1f} ms")
-    print(
-        "flow report, 7 days                  "
-        f"{_milliseconds(lambda: build_report(store, flow, period, None, wording, now=period.end)):8.1f} ms"
-    )
-    print(
-        "flow report, 7 days against 7        "
-        f"{_milliseconds(lambda: build_report(store, flow, period, compared, wording, now=period.end)):8.1f} ms"
-    )
+    for what, action in (
+        ("overview of 7 days, its query alone", query),
+        ("overview of 7 days, figures", lambda: read_overview(store, flows, period)),
+        ("flow report, 7 days", lambda: _report(store, flow, period, None, wording)),
+        ("flow report, 7 days against 7", lambda: _report(store, flow, period, compared, wording)),
+    ):
+        print(f"{what:<42}{_milliseconds(action)}")
+    _answers(store, flows)
+
+
+def _report(store: Store, flow: FlowSpec, period: Period, compared: Comparison | None, wording: Wording) -> Report:
+    return build_report(store, flow, period, compared, wording, now=period.end, funnel=False)
+
+
+def _answers(store: Store, flows: dict[str, FlowSpec]) -> None:
+    """Whole answers over HTTP, as a browser gets them."""
+    config = Config.parse("{}", "cxgauge.yml", Path())
+    parts = HttpParts(store, lambda: config, lambda: flows, clock=lambda: float(NOW))
+    server = HttpServer(application(parts), "127.0.0.1", 0)
+    server.start()
+    try:
+        with httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+            for what, path in (
+                ("page: overview of 7 days", "/?span=7d"),
+                ("page: its table as CSV", "/?span=7d&format=csv"),
+                ("page: one flow, 7 days against 7", "/flows/flow_0?span=7d"),
+                ("page: one step, 7 days against 7", "/flows/flow_0/steps/step_0?span=7d"),
+                ("page: search", "/search?q=step_3"),
+                ("page: data quality, 7 days", "/data?span=7d"),
+            ):
+                size = len(client.get(path).raise_for_status().content)
+                print(f"{what:<42}{_milliseconds(lambda path=path: client.get(path))}   {size / 1e3:,.0f} kB")  # type: ignore[misc]
+    finally:
+        server.stop()
 
 
 if __name__ == "__main__":

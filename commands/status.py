@@ -83,15 +83,18 @@ def _print(found: Status, wording: Wording) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..dashboards.status import alert_lines, status_headings, status_lines
+    from ..dashboards.status import alert_lines, simulated_line, status_headings, status_lines
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for position, heading in enumerate(status_headings(wording)):
-        table.add_column(heading, justify="right" if 2 <= position <= 4 else "left")
+        table.add_column(heading, justify="right" if 2 <= position <= 4 else "left", no_wrap=position not in (0, 3))
     for row in status_lines(found, wording):
         table.add_row(*row)
     console = Console(highlight=False, markup=False)
     console.print(wording.period(found.period))
     console.print(table)
+    if simulated := simulated_line(found, wording):
+        console.print(simulated)
+    console.print()
     for line in alert_lines(found, wording):
         console.print(line)

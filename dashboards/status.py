@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,16 @@ from .headline import flow_titles
 from .overview import FlowSummary, flow_state, read_overview
 from .wording import Wording
 
-__all__ = ["AlertStatus", "FlowStatus", "Status", "alert_lines", "read_status", "status_headings", "status_lines"]
+__all__ = [
+    "AlertStatus",
+    "FlowStatus",
+    "Status",
+    "alert_lines",
+    "read_status",
+    "simulated_line",
+    "status_headings",
+    "status_lines",
+]
 
 _ALERTS_SHOWN = 100
 
@@ -112,15 +122,36 @@ def status_headings(wording: Wording) -> tuple[str, ...]:
     )
 
 
+def simulated_line(status: Status, wording: Wording) -> str:
+    """What the asterisk of :func:`status_lines` means; empty when nothing is simulated."""
+    count, total = (sum(getattr(flow, name) for flow in status.flows) for name in ("simulated", "observations"))
+    if not count:
+        return ""
+    said = wording.translator.text(
+        "{count} of {total} observations are demonstration data, not customers'",
+        count=wording.count(count), total=wording.count(total),
+    )  # fmt: skip
+    return f"* {said}"
+
+
 def alert_lines(status: Status, wording: Wording) -> list[str]:
     """One line an open alert; one that says so when there is none."""
     if not status.alerts:
         return [wording.translator.text("No open alert.")]
-    return [f"[{alert.id}] {alert.text}" for alert in status.alerts]
+    return [f"[{alert.id}] {_quoted(alert.text)}" for alert in status.alerts]
+
+
+def _quoted(text: str) -> str:
+    """Text for a terminal: what is emphasised elsewhere stands in quotes."""
+    return re.sub(r"\*([^*]+)\*", r"“\1”", text)
 
 
 def status_lines(status: Status, wording: Wording) -> list[tuple[str, ...]]:
-    """Rows for a table: flow, state, good answers, budget left, observations, last data."""
+    """Rows for a table: flow, state, good answers, budget left, observations, last data.
+
+    An asterisk behind the observations says that some are simulated; the last data have their date only on another
+    day than the period's end.
+    """
     text = wording.translator.text
     states = {
         "alert": text("alert open"),
@@ -135,8 +166,8 @@ def status_lines(status: Status, wording: Wording) -> list[tuple[str, ...]]:
             states[flow.state],
             wording.percent(flow.good_rate),
             wording.share(flow.budget_left),
-            wording.count(flow.observations) + (f" ({text('simulated')})" if flow.simulated else ""),
-            wording.time(flow.last_at),
+            wording.count(flow.observations) + ("*" if flow.simulated else ""),
+            "–" if flow.last_at is None else wording.figures.time(flow.last_at, status.period.end - 1),
         )
         for flow in status.flows
     ]

@@ -8,9 +8,11 @@ from typing import Any
 
 from ...alerts.alert import Alert, Transition, TransitionKind, alert_from_json
 from ...alerts.text import alert_text
+from ...metrics.deviation import Scope
 from ...metrics.specification.flow import FlowSpec, StepSpec
 from ...metrics.store.named_queries import named_query
 from ...metrics.store.store import Store
+from ...metrics.verdict import Verdict
 from ..charts import Chart
 from ..figure_types import Period
 from ..report.data import Rows, read_bands
@@ -23,6 +25,8 @@ from .step import around, compared_distribution, example_table, step_charts
 from .table import Cell, Cells, Column, Row, Table
 
 __all__ = ["alert_page", "transition_words"]
+
+_VERDICT = "verdict:"
 
 
 def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked: PageRequest) -> dict[str, Any] | None:
@@ -41,7 +45,7 @@ def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked
     step = next((one for one in flow.steps if one.name == alert.scope.step), None) if flow else None
     end = alert.resolved_at or asked.now
     period = around(alert.lead.started_at, end, asked.now)
-    tables = [_members(alert, w), _affected(alert, w), _history(transitions, w)]
+    tables = [_members(alert, flow, w), _affected(alert, w), _history(transitions, w)]
     charts: list[Chart] = []
     if flow is not None:
         events = read_events(store, flow.name, period, alert.scope.step)
@@ -85,18 +89,18 @@ def _charts(
     return [*charts, distribution] if distribution else charts
 
 
-def _members(alert: Alert, w: Wording) -> Table:
+def _members(alert: Alert, flow: FlowSpec | None, w: Wording) -> Table:
     """The places in which the same cause shows."""
     cells, text = Cells(w), w.translator.text
     rows = []
     for member in alert.members:
         scope, lead = member.deviation.scope, member.deviation
-        where = [scope.step or text("the flow as a whole"), *(f"{name}={value}" for name, value in scope.dimensions)]
+        where = [_step_title(flow, scope.step, w), *(f"{name}={value}" for name, value in scope.dimensions)]
         rows.append(
             Row(
                 (
                     cells.words(", ".join(where)),
-                    cells.words(scope.check or ""),
+                    cells.words(_check_title(flow, scope, w)),
                     Cell(w.relative(expm1(lead.effect)), expm1(lead.effect), low=expm1(lead.effect_low),
                          high=expm1(lead.effect_high), note=_interval(lead.effect_low, lead.effect_high, w)),
                     cells.count(lead.observations),
@@ -114,6 +118,22 @@ def _members(alert: Alert, w: Wording) -> Table:
         Column(text("Recovered")),
     )
     return Table("places", text("Where it shows"), columns, tuple(rows))
+
+
+def _step_title(flow: FlowSpec | None, name: str | None, w: Wording) -> str:
+    if name is None:
+        return w.translator.text("the flow as a whole")
+    step = next((one for one in flow.steps if one.name == name), None) if flow else None
+    return step.title.in_language(w.language) if step else name
+
+
+def _check_title(flow: FlowSpec | None, scope: Scope, w: Wording) -> str:
+    """The check that fails more often, or the verdict that is given more often."""
+    name = scope.check or ""
+    verdict = name.removeprefix(_VERDICT)
+    if verdict != name and verdict in {one.label for one in Verdict}:
+        return w.verdict(verdict)
+    return w.check_title(flow, scope.step, name) if flow and scope.step and name else name
 
 
 def _interval(low: float, high: float, w: Wording) -> str:
@@ -145,6 +165,11 @@ def _affected(alert: Alert, w: Wording) -> Table:
     return Table("affected", text("Who is affected"), columns, rows, empty=empty)
 
 
+def _own_note(transition: Transition) -> str:
+    """What the evaluator noted for itself; which places joined stands in a table of its own."""
+    return "" if transition.kind in (TransitionKind.JOINED, TransitionKind.RECOVERED) else transition.note
+
+
 def _history(transitions: list[Transition], w: Wording) -> Table:
     cells, text = Cells(w), w.translator.text
     rows = tuple(
@@ -153,7 +178,7 @@ def _history(transitions: list[Transition], w: Wording) -> Table:
                 cells.time(one.at),
                 cells.words(transition_words(one, w)),
                 cells.words(one.by),
-                cells.words(one.note),
+                cells.words(one.note if one.by else _own_note(one)),
             )
         )
         for one in transitions

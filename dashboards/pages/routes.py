@@ -78,9 +78,7 @@ class Pages:
             return PlainTextResponse(f"{kind}\n", status)
         wording = Wording(self._language(request), self._config().timezone)
         access = getattr(request.state, "access", None)
-        return HTMLResponse(
-            render("failure.html.j2", wording, kind=kind, reason="", page=None, access=access), status
-        )
+        return HTMLResponse(render("failure.html.j2", wording, kind=kind, reason="", page=None, access=access), status)
 
     def _language(self, request: Request) -> Any:
         wanted = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)

@@ -102,7 +102,8 @@ class Tables(HTMLParser):
         super().__init__()
         self.tables: dict[str, list[list[tuple[str, str | None]]]] = {}
         self._rows: list[list[tuple[str, str | None]]] | None = None
-        self._text, self._value, self._inside, self._small = "", None, False, False
+        self._value: str | None = None
+        self._text, self._inside, self._small = "", False, False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

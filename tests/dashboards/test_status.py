@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from cxgauge.alerts.evaluator import NAME
 from cxgauge.alerts.learning import LearningSchedule, learn_from_store
 from cxgauge.alerts.records import save_lifecycle
 from cxgauge.dashboards.figure_types import Period
-from cxgauge.dashboards.status import alert_lines, read_status, status_headings, status_lines
+from cxgauge.dashboards.status import alert_lines, read_status, simulated_line, status_headings, status_lines
 from cxgauge.dashboards.wording import Wording
 from cxgauge.metrics.baseline.bytes import profile_to_bytes
 from cxgauge.metrics.detection.settings import DetectionSettings
@@ -56,11 +57,17 @@ def test_state_of_every_flow_and_open_alerts(
     assert [(one.flow, one.state) for one in missed.flows] == [("bill_inquiry", "missed"), ("idle", "no_data")]
     rows = status_lines(missed, english)
     assert rows[0][:2] == ("Bill inquiry", "objective missed")
-    assert rows[0][4] == "8,640 (simulated)"
+    assert rows[0][4] == "8,640*"
+    assert simulated_line(missed, english) == "* 8,640 of 8,640 observations are demonstration data, not customers'"
+    assert rows[0][5] == "2026-03-15 00:00"
     assert rows[1] == ("Idle", "no data", "–", "–", "0", "–")
     assert len(rows[0]) == len(status_headings(english))
     assert alert_lines(missed, english) == ["No open alert."]
 
+    said = replace(alarmed.alerts[0], text="Bill inquiry got slower at *Total*")
+    assert alert_lines(replace(alarmed, alerts=(said,)), english) == [
+        "[0123456789ab] Bill inquiry got slower at “Total”"
+    ]
     assert alarmed.flows[0].state == "alert"
     assert [one.id for one in alarmed.alerts] == [alert.id]
     assert alert_lines(alarmed, chinese)[0].startswith(
