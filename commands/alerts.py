@@ -81,9 +81,11 @@ def show(id_: IdArgument, format_: FormatOption = "text", config: ConfigOption =
 
     Example:  cxgauge alerts show 3f9a
     """
-    from ..alerts.alert import alert_from_json
+    from ..alerts.alert import Transition, TransitionKind, alert_from_json
     from ..alerts.figures import Figures
     from ..alerts.message import plain
+    from ..dashboards.pages.alert import transition_words
+    from ..dashboards.wording import Wording
     from ..metrics.store.alerts import read_alert, read_transitions
 
     with _opened(config) as (store, alerting):
@@ -101,11 +103,12 @@ def show(id_: IdArgument, format_: FormatOption = "text", config: ConfigOption =
             typer.echo(json.dumps({**_payload(alerting, alert), "trail": steps}, ensure_ascii=False, indent=2))
             return
         typer.echo(plain(_message(alerting, alert)))
+        words = Wording(alerting.announcer.language, alerting.announcer.zone)
         for each in trail:
-            who = f" by {each.actor}" if each.actor else ""
-            note = f": {each.note}" if each.note else ""
+            kind = TransitionKind(each.kind)
+            what = transition_words(Transition(alert.id, 0, kind, each.at), words)
             moment = datetime.fromtimestamp(each.at, alerting.announcer.zone)
-            typer.echo(f"{moment:%Y-%m-%d %H:%M:%S}  {each.kind}{who}{note}")
+            typer.echo(f"{moment:%Y-%m-%d %H:%M:%S}  " + " · ".join(filter(None, (what, each.actor, each.note))))
 
 
 @alerts.command()
