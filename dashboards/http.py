@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from .access.audit_page import AdministrationPages
 from .access.control import AccessControl
 from .access.headers import SafeHeaders
 from .access.pages import AccessPages
+from .access.passwords import Passwords
 from .access.scoped_pages import ScopedPages, visible_flows
 from .access.sessions import Sessions
 from .access.sign_in import SignIn
@@ -59,6 +60,7 @@ class HttpParts:
         health: Gives the figures of collection and evaluation for the page of the data's quality; ``None`` where they
             do not run in this process.
         clock: Seconds since 1970 UTC.
+        passwords: Hashes and verifies passwords.
     """
 
     store: Store
@@ -69,6 +71,7 @@ class HttpParts:
     unhealthy: Callable[[], list[str]] = list
     health: Callable[[], HealthFigures | None] = lambda: None
     clock: Callable[[], float] = time.time
+    passwords: Passwords = field(default_factory=Passwords)
 
 
 def application(parts: HttpParts) -> Starlette:
@@ -76,7 +79,7 @@ def application(parts: HttpParts) -> Starlette:
     scoped = ScopedPages(lambda scope: _pages(parts, scope).routes())
     failure = _pages(parts, EVERYTHING).failure
     sessions = Sessions(parts.store, parts.config, parts.clock)
-    sign_in = SignIn(parts.store, parts.config, parts.clock)
+    sign_in = SignIn(parts.store, parts.config, parts.clock, parts.passwords)
 
     def healthy(_request: Request) -> Response:
         return _state(parts.unhealthy(), "healthy")

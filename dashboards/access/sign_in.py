@@ -52,10 +52,10 @@ class SignIn:
     """Lets people in; safe from any thread."""
 
     def __init__(
-        self, store: Store, config: Callable[[], Config], clock: Callable[[], float], passwords: Passwords | None = None
+        self, store: Store, config: Callable[[], Config], clock: Callable[[], float], passwords: Passwords
     ) -> None:
         self._store, self._config, self._clock = store, config, clock
-        self._passwords = passwords or Passwords()
+        self._passwords = passwords
         self._throttle = Throttle(clock)
         self._lock = threading.Lock()
         self._provider: OpenId | None = None
