@@ -7,6 +7,7 @@ committed. Events carry ids, so a file that is written again after a crash chang
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -46,6 +47,7 @@ class EventJournal:
         self._files = files or Files()
         self._lock = threading.Lock()
         self._last = 0
+        self._remove_unfinished()
 
     def append(self, events: Sequence[ChangeEvent]) -> None:
         """Keep events; returns when they are on disk.
@@ -76,6 +78,15 @@ class EventJournal:
                 partial.unlink(missing_ok=True)
                 raise
             self._files.sync_directory(self.directory)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a killed process was writing: its request was never answered, and comes again."""
+        with contextlib.suppress(OSError):
+            for path in self.directory.glob(f"*{_PARTIAL}"):
+                process = path.stem.rpartition("-")[2]
+                if not process.isdecimal() or int(process) == os.getpid() or not _runs(int(process)):
+                    path.unlink(missing_ok=True)
+                    _log.info("removed an unfinished file of events", file=str(path))
 
     def _write(self, path: Path, data: bytes) -> None:
         descriptor = self._files.create(path)
@@ -131,3 +142,13 @@ class EventJournal:
         aside = path.with_suffix(_REFUSED)
         path.rename(aside)
         _log.error("events set aside, they cannot be stored", file=str(aside), kind=type(error).__name__)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

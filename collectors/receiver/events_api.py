@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ...metrics.change_event import ChangeEvent
 from ...metrics.specification.flow import FlowSpec
-from .otlp_decode import MalformedBodyError
+from .json_body import headers_of, media_type_error, objects_of, reason_of
 from .otlp_reply import RETRY_AFTER_SECONDS
 from .sender_tokens import Sender
 
@@ -47,35 +47,17 @@ def read_events(
     """
     taken: list[ChangeEvent] = []
     refused: list[tuple[int, str]] = []
-    for index, given in enumerate(_documents(body)):
+    for index, given in enumerate(objects_of(body, "an event", EVENTS_LIMIT)):
         try:
             event = _EVENT.validate_json(json.dumps(given))
             _check_place(event, flows, sender or Sender())
         except ValidationError as error:
-            refused.append((index, _reason(error)))
+            refused.append((index, reason_of(error)))
         except ValueError as error:
             refused.append((index, str(error)))
         else:
             taken.append(_completed(event, now))
     return taken, refused
-
-
-def _documents(body: bytes) -> list[Any]:
-    try:
-        document = json.loads(body, parse_constant=_refuse)
-    except RecursionError:
-        raise MalformedBodyError("the JSON body is nested too deeply") from None
-    except ValueError as error:
-        raise MalformedBodyError(f"the body is not JSON: {str(error)[:100]}") from None
-    if isinstance(document, dict):
-        return [document]
-    if isinstance(document, list) and len(document) <= EVENTS_LIMIT:
-        return document
-    raise MalformedBodyError(f"the body is neither an event nor a list of at most {EVENTS_LIMIT} of them")
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _check_place(event: ChangeEvent, flows: Mapping[str, FlowSpec], sender: Sender) -> None:
@@ -96,22 +78,12 @@ def _completed(event: ChangeEvent, now: float) -> ChangeEvent:
     )
 
 
-def _reason(error: ValidationError) -> str:
-    """What is wrong first, without repeating the value: it may be a secret."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    return f"{place}: {message}" if place else message
-
-
-def event_routes(receiver: Receiver, headers: Callable[[int], dict[str, str]]) -> list[Route]:
-    """The endpoint; ``headers`` gives those that go with an error's status."""
+def event_routes(receiver: Receiver) -> list[Route]:
+    """The endpoint."""
 
     async def post(request: Request) -> Response:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != _MEDIA_TYPE:
-            message = f"Content-Type {media_type[:60]!r} is not JSON; send application/json"
+        message = media_type_error(request.headers.get("content-type", ""), (_MEDIA_TYPE,), _MEDIA_TYPE)
+        if message is not None:
             return receiver.note(JSONResponse({"error": message}, 415))
         try:
             async with receiver.body(request) as (sender, expanded):
@@ -127,7 +99,7 @@ def event_routes(receiver: Receiver, headers: Callable[[int], dict[str, str]]) -
             return Response(status_code=400)
         except Exception as error:
             status, message = receiver.refusal(error)
-            return receiver.note(JSONResponse({"error": message}, status, headers(status)))
+            return receiver.note(JSONResponse({"error": message}, status, headers_of(status)))
         document = {
             "accepted": len(taken),
             "ids": [event.id for event in taken],
@@ -173,7 +145,7 @@ def events_path(error: dict[str, Any]) -> dict[str, Any]:
         "413": ("The body is too large.", error),
         "415": ("Another content type or encoding.", error),
         "422": ("Nothing was taken; the reasons are listed.", result),
-        "429": ("This sender sends too much.", error),
+        "429": ("Too many events wait already, or this sender sends too much; nothing was kept.", error),
         "503": ("Not accepted for now; nothing is known to be kept.", error),
     }
     return {

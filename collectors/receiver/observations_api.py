@@ -7,9 +7,9 @@ page; the receiver refuses origins that are not on its allow-list. The published
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,8 +28,8 @@ from ..across import checks_of
 from ..customer_token import flow_instance_id
 from .events_api import event_routes, events_path, events_schemas
 from .intake import Mapped
-from .otlp_decode import MalformedBodyError, Refusals
-from .otlp_reply import RETRY_AFTER_SECONDS
+from .json_body import headers_of, media_type_error, objects_of, reason_of
+from .otlp_decode import Refusals
 from .span_shape import NO_ID, Shape, ShapeSettings, judge_across, overlay, parse_results
 
 if TYPE_CHECKING:
@@ -113,12 +113,12 @@ class ObservationMapper:
         refusals, refused = Refusals(), list[tuple[int, str]]()
         series: dict[SeriesKey, int] = {}
         rows: list[tuple[Any, ...]] = []
-        for index, given in enumerate(_documents(body)):
+        for index, given in enumerate(objects_of(body, "an observation", _BATCH_LIMIT, parse_float=Decimal)):
             try:
                 key, row = self._map_one(_OBSERVATION.validate_python(given), now)
                 rows.append((row[0], row[1], series.setdefault(key, len(series)), *row[2:]))
             except ValidationError as error:
-                refused.append((index, _reason(error)))
+                refused.append((index, reason_of(error)))
             except ValueError as error:
                 refused.append((index, str(error)))
         for _, reason in refused:
@@ -176,31 +176,6 @@ class ObservationMapper:
         return overlay(shape, results, failures)
 
 
-def _documents(body: bytes) -> list[Any]:
-    try:
-        document = json.loads(body, parse_float=_exact, parse_constant=_refuse)
-    except RecursionError:
-        raise MalformedBodyError("the JSON body is nested too deeply") from None
-    except ValueError as error:
-        raise MalformedBodyError(f"the body is not JSON: {str(error)[:100]}") from None
-    if isinstance(document, dict):
-        return [document]
-    if isinstance(document, list) and len(document) <= _BATCH_LIMIT:
-        return document
-    raise MalformedBodyError(f"the body is neither an observation nor a list of at most {_BATCH_LIMIT} of them")
-
-
-def _exact(text: str) -> Any:
-    """Amounts of an answer must not become binary fractions; pydantic takes decimals for seconds as well."""
-    from decimal import Decimal
-
-    return Decimal(text)
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
 def _timestamp(moment: datetime) -> float:
     try:
         seconds = moment.timestamp()
@@ -217,14 +192,6 @@ def _number(text: str) -> int:
     return int.from_bytes(digest, "little", signed=True) or 1
 
 
-def _reason(error: ValidationError) -> str:
-    """What is wrong first, without repeating the value: it may be a customer's."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"][:1].lower() + first["msg"][1:]
-    return f"{place}: {message}" if place else message
-
-
 # The endpoint
 
 
@@ -232,9 +199,10 @@ def observation_routes(receiver: Receiver) -> list[Route]:
     """The endpoint, its description at ``/v1/openapi.json``, and the beacon for web pages at ``/cxgauge.js``."""
 
     async def post(request: Request) -> Response:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type not in _MEDIA_TYPES:
-            message = f"Content-Type {media_type[:60]!r} is not JSON; send application/json, or text/plain from a page"
+        message = media_type_error(
+            request.headers.get("content-type", ""), _MEDIA_TYPES, "application/json, or text/plain from a page"
+        )
+        if message is not None:
             return receiver.note(JSONResponse({"error": message}, 415))
         refused: list[tuple[int, str]] = []
 
@@ -249,7 +217,7 @@ def observation_routes(receiver: Receiver) -> list[Route]:
             return Response(status_code=400)
         except Exception as error:
             status, message = receiver.refusal(error)
-            return receiver.note(JSONResponse({"error": message}, status, _headers(status)))
+            return receiver.note(JSONResponse({"error": message}, status, headers_of(status)))
         return receiver.note(_reply(mapped, refused))
 
     async def describe(_request: Request) -> Response:
@@ -262,7 +230,7 @@ def observation_routes(receiver: Receiver) -> list[Route]:
     script = files(__package__).joinpath("beacon/cxgauge.js").read_text(encoding="utf-8")
     return [
         Route("/v1/observations", post, methods=["POST"]),
-        *event_routes(receiver, _headers),
+        *event_routes(receiver),
         Route("/v1/openapi.json", describe, methods=["GET"]),
         Route("/cxgauge.js", beacon, methods=["GET"]),
     ]
@@ -280,17 +248,6 @@ def _reply(mapped: Mapped, refused: list[tuple[int, str]]) -> Response:
         document["message"] = mapped.refusals.message()
     nothing_taken = mapped.refusals.count > 0 and accepted == 0 and not mapped.duplicates
     return JSONResponse(document, 422 if nothing_taken else 200)
-
-
-def _headers(status: int) -> dict[str, str]:
-    headers = {}
-    if status in (429, 503):
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if status in (401, 403, 408, 413, 429):
-        headers["Connection"] = "close"
-    return headers
 
 
 def openapi() -> dict[str, Any]:
@@ -351,7 +308,9 @@ def openapi() -> dict[str, Any]:
                         "413": answer("The body is too large.", error),
                         "415": answer("Another content type or encoding.", error),
                         "422": answer("Nothing was taken; the reasons are listed.", result),
-                        "429": answer("This sender sends too much.", error, again=True),
+                        "429": answer(
+                            "The spool is full, or this sender sends too much; nothing was kept.", error, again=True
+                        ),
                         "503": answer("Not accepted for now; nothing was kept.", error, again=True),
                     },
                 }

@@ -2,6 +2,8 @@
 
 Needs the extra ``otlp-grpc``. Semantics by https://opentelemetry.io/docs/specs/otlp/#otlpgrpc: ``UNAVAILABLE`` means
 that nothing was kept and the sender shall try again, ``INVALID_ARGUMENT`` that trying again is of no use.
+``RESOURCE_EXHAUSTED`` (the spool is full, the sender sends too much) comes with a ``RetryInfo``, without which senders
+must not try again.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from .intake import IntakeFull, Mapped
 from .otlp_decode import MalformedBodyError, Refusals, decode_logs
-from .otlp_schema import ExportResponse, PartialSuccess
+from .otlp_reply import RETRY_AFTER_SECONDS
+from .otlp_schema import ExportResponse, PartialSuccess, RetryInfo, RpcStatus
 from .sender_limits import within_scope
 from .sender_tokens import Sender
 
@@ -111,6 +114,8 @@ class GrpcServer:
                 context.abort(codes.UNAVAILABLE, "not accepted, try again: too much is being received at once")
             except Exception as error:
                 status, message = self._receiver.refusal(error)
+                if status == 429:
+                    self._exhausted(context, message)
                 context.abort(codes.UNAVAILABLE if status == 503 else codes.INTERNAL, message)
             return _reply(mapped.refusals)
 
@@ -128,10 +133,20 @@ class GrpcServer:
             return self._receiver.admitted(str(headers.get("authorization", "")), "", context.peer())
         except Exception as error:
             status, message = self._receiver.refusal(error)
+            if status == 429:
+                self._exhausted(context, message)
             codes = self._grpc.StatusCode
-            code = {401: codes.UNAUTHENTICATED, 429: codes.RESOURCE_EXHAUSTED}.get(status, codes.UNAVAILABLE)
-            context.abort(code, message)
+            context.abort(codes.UNAUTHENTICATED if status == 401 else codes.UNAVAILABLE, message)
             raise
+
+    def _exhausted(self, context: Any, message: str) -> None:
+        """Refuse, and say when to try again."""
+        code = self._grpc.StatusCode.RESOURCE_EXHAUSTED
+        status = RpcStatus(code=code.value[0], message=message.encode())
+        delay = RetryInfo(retry_delay={"seconds": RETRY_AFTER_SECONDS}).SerializeToString()
+        status.details.add(type_url=b"type.googleapis.com/google.rpc.RetryInfo", value=delay)
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(code, message)
 
 
 def _reply(refusals: Refusals) -> bytes:

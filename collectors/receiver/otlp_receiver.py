@@ -23,10 +23,10 @@ from starlette.routing import Route
 
 from ...metrics.configuration.receiver import ReceiverConfig, is_loopback
 from ...metrics.specification.flow import FlowSpec
-from ..spool import SpoolError, SpoolWriter
+from ..spool import SpoolError, SpoolFull, SpoolWriter
 from ..spool.recent_segments import RecentSegments
 from .duplicate_window import DuplicateWindow
-from .event_journal import EventJournal
+from .event_journal import EventJournal, JournalFullError
 from .intake import Intake, IntakeCounters, IntakeFull, Mapped
 from .observations_api import ObservationMapper, observation_routes
 from .otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
@@ -75,6 +75,8 @@ _STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (SlowBodyError, 408),
     (NoRoomError, 503),
     (IntakeFull, 503),
+    (SpoolFull, 429),
+    (JournalFullError, 429),
     (SpoolError, 503),
     (OSError, 503),
     (TimeoutError, 503),
@@ -263,7 +265,7 @@ class Receiver:
         """HTTP status and message for an error of :meth:`take`; what is nobody's business is only logged."""
         for kind, status in _STATUS_OF:
             if isinstance(error, kind):
-                if status == 503:
+                if status == 503 or isinstance(error, (SpoolFull, JournalFullError)):
                     self._log.warning("refused", reason=str(error), kind=kind.__name__)
                     return status, f"not accepted, try again: {_public_reason(error)}"
                 return status, str(error)
@@ -279,11 +281,15 @@ class Receiver:
 def _public_reason(error: Exception) -> str:
     if isinstance(error, (IntakeFull, NoRoomError)):
         return "too much is being received at once"
+    if isinstance(error, SpoolFull):
+        return "the spool is full"
+    if isinstance(error, JournalFullError):
+        return "too many events wait for the database"
     if isinstance(error, TimeoutError):
         return "the disk did not confirm in time"
     if isinstance(error, TokensFileError):
         return "tokens cannot be checked"
-    return "the spool is full or its disk failed"
+    return "the disk failed"
 
 
 def receiver_app(

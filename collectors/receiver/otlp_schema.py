@@ -22,6 +22,7 @@ __all__ = [
     "Resource",
     "ResourceLogs",
     "ResourceSpans",
+    "RetryInfo",
     "RpcStatus",
     "Scope",
     "ScopeLogs",
@@ -70,7 +71,11 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {
         ("name", 12, _BYTES, False),
     ),
     "Resource": (("attributes", 1, _BYTES, True),),
-    "RpcStatus": (("code", 1, _INT32, False), ("message", 2, _BYTES, False)),  # google.rpc.Status
+    # google.rpc.Status and what gRPC senders look for in it
+    "RpcStatus": (("code", 1, _INT32, False), ("message", 2, _BYTES, False), ("details", 3, "Any", True)),
+    "Any": (("type_url", 1, _BYTES, False), ("value", 2, _BYTES, False)),
+    "RetryInfo": (("retry_delay", 1, "Duration", False),),
+    "Duration": (("seconds", 1, _INT64, False),),
     "ExportResponse": (("partial_success", 1, "PartialSuccess", False),),
     "PartialSuccess": (("rejected", 1, _INT64, False), ("error_message", 2, _BYTES, False)),
     "KeyValue": (("key", 1, _BYTES, False), ("value", 2, "AnyValue", False)),
@@ -122,6 +127,7 @@ ScopeLogs: Any = _CLASSES["ScopeLogs"]
 LogRecord: Any = _CLASSES["LogRecord"]
 Resource: Any = _CLASSES["Resource"]
 RpcStatus: Any = _CLASSES["RpcStatus"]
+RetryInfo: Any = _CLASSES["RetryInfo"]
 ExportResponse: Any = _CLASSES["ExportResponse"]
 PartialSuccess: Any = _CLASSES["PartialSuccess"]
 KeyValue: Any = _CLASSES["KeyValue"]

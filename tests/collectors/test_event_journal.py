@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -123,3 +126,35 @@ def test_a_failing_disk_keeps_nothing_and_says_so(tmp_path: Path, step: str) -> 
 def test_an_event_without_id_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="an event has no time or no id; set both before it is kept"):
         EventJournal(tmp_path / "events").append([ChangeEvent(kind="incident", title="x")])
+
+
+def test_what_a_killed_process_left_half_written_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    folder = tmp_path / "events"
+    script = f"""
+import os, signal
+from pathlib import Path
+from datetime import UTC, datetime
+from cxgauge.collectors.receiver.event_journal import EventJournal
+from cxgauge.collectors.spool.files import Files
+from cxgauge.metrics.change_event import ChangeEvent
+
+class Killed(Files):
+    def sync(self, descriptor):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+event = ChangeEvent(kind="deployment", title="a", at=datetime(2026, 1, 1, tzinfo=UTC), id="a")
+EventJournal(Path({str(folder)!r}), files=Killed()).append([event])
+"""
+    folder.mkdir()
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    [left] = folder.iterdir()
+    assert left.suffix == ".partial"
+    of_another = folder / f"{1:020d}-{os.getppid()}.partial"  # a process that runs may still be writing
+    of_another.write_bytes(b"[")
+    journal = EventJournal(folder)
+    assert list(folder.iterdir()) == [of_another]
+    journal.append([event("b")])
+    database = Database()
+    assert journal.drain(database.write) == 1
+    assert database.rows == ["b"]

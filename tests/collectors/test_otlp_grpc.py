@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from cxgauge.collectors.receiver.server import ReceiverServer, sender_tokens
@@ -90,3 +91,24 @@ def test_tokens_are_needed_here_too(config: Any, bill_flows: Any) -> None:
             export(running, b"")
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
         assert export(running, b"", metadata=(("authorization", f"Bearer {token}"),)) == b""
+
+
+def test_a_full_spool_is_exhausted_and_says_when_to_try_again(config: Any, bill_flows: Any, trace: Any) -> None:
+    builder = trace()
+    builder.span()
+    with ReceiverServer(config(), bill_flows, time.time) as running:
+        running.spool._limits._maximum_bytes = 1
+        with pytest.raises(grpc.RpcError) as caught:
+            export(running, builder.to_bytes())
+        assert stored(running) == 0
+    error: Any = caught.value
+    assert (error.code(), error.details()) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "not accepted, try again: the spool is full",
+    )
+    [details] = [value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(details)
+    assert (status.code, status.message) == (8, "not accepted, try again: the spool is full")
+    retry = error_details_pb2.RetryInfo()
+    assert status.details[0].Unpack(retry)
+    assert retry.retry_delay.seconds == 1

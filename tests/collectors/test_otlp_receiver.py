@@ -182,17 +182,33 @@ def test_a_full_spool_is_said_with_a_time_to_try_again_and_nothing_is_kept(start
     builder = trace()
     builder.span()
     reply = receiver.post("/v1/traces", builder.to_bytes())
+    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+    status = RpcStatus.FromString(reply.body)
+    assert (status.code, status.message) == (8, b"not accepted, try again: the spool is full")
+    assert receiver.stored() == []
+    observation = b'{"flow": "bill", "step": "total", "duration_seconds": 0.5}'
+    reply = receiver.post("/v1/observations", observation, JSON)
+    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+    assert reply.json == {"error": "not accepted, try again: the spool is full"}
+    assert receiver.stored() == []
+
+
+def test_a_disk_that_fails_is_no_full_spool(start_receiver: Any, trace: Any) -> None:
+    receiver = start_receiver()
+    builder = trace()
+    builder.span()
+    receiver.spool.close()
+    reply = receiver.post("/v1/traces", builder.to_bytes())
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     status = RpcStatus.FromString(reply.body)
-    assert (status.code, status.message) == (14, b"not accepted, try again: the spool is full or its disk failed")
-    assert receiver.stored() == []
+    assert (status.code, status.message) == (14, b"not accepted, try again: the disk failed")
 
 
 def test_a_refused_request_is_taken_when_it_is_sent_again(start_receiver: Any, trace: Any) -> None:
     receiver = start_receiver(spool={"maximum_bytes": 1})
     builder = trace()
     builder.span()
-    assert receiver.post("/v1/traces", builder.to_bytes()).status == 503
+    assert receiver.post("/v1/traces", builder.to_bytes()).status == 429
     receiver.spool._limits._maximum_bytes = 1 << 30
     assert receiver.post("/v1/traces", builder.to_bytes()).status == 200
     assert len(receiver.stored()) == 1

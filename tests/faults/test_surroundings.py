@@ -52,9 +52,9 @@ def test_the_disk_is_full_then_there_is_room_again(start_pipeline: Any, small_di
     pipeline.writer.kill()
     senders = pipeline.send(2)
     deadline = time.monotonic() + 30
-    while not all(503 in sender.statuses for sender in senders) and time.monotonic() < deadline:
+    while not all(429 in sender.statuses for sender in senders) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [sender.statuses for sender in senders] == [{200, 503}] * 2
+    assert [sender.statuses for sender in senders] == [{200, 429}] * 2
     held = len(pipeline.confirmed())
     pipeline.writer.start()
     deadline = time.monotonic() + 30

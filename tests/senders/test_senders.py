@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,42 @@ def test_telemetrygen(receiving: Any, telemetrygen: Path, transport: str) -> Non
         ("bill_total", "good"): 100
     }
     assert server.receiver.counters.ignored == 100
+
+
+@pytest.fixture
+def full_at_first(receiving: Any) -> Iterator[None]:
+    """The receiver's spool is full until two requests have been refused for it."""
+    limits, replies = receiving.server.spool._limits, receiving.server.receiver.replies
+    room, limits._maximum_bytes = limits._maximum_bytes, 1
+    done = threading.Event()
+
+    def make_room() -> None:
+        while replies.get(429, 0) < 2 and not done.wait(0.01):
+            pass
+        limits._maximum_bytes = room
+
+    thread = threading.Thread(target=make_room)
+    thread.start()
+    yield
+    done.set()
+    thread.join()
+    assert replies[429] >= 2
+    assert set(replies) == {200, 429}
+
+
+@pytest.mark.usefixtures("full_at_first")
+class TestAFullSpoolIsWaitedFor:
+    """429 with Retry-After: each exporter keeps what it has and sends it again."""
+
+    def test_python(self, receiving: Any, python: list[str]) -> None:
+        pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+        receiving.run([*python, str(EXAMPLES / "python" / "bill.py"), str(COUNT)], EXAMPLES)
+        assert_all_arrived(receiving)
+
+    def test_javascript(self, receiving: Any, javascript: Path) -> None:
+        receiving.run(["node", "bill.js", str(COUNT), "proto"], javascript)
+        assert_all_arrived(receiving)
+
+    def test_java(self, receiving: Any, java: Path) -> None:
+        receiving.run(["java", "-cp", "lib/*", "Bill.java", str(COUNT)], java)
+        assert_all_arrived(receiving)
