@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ..metrics.deviation import Deviation, DeviationKind
 from .alert import CALENDAR_KINDS, RULER, Alert, AlertState, NearbyEvent, Resolution
 from .attribution import Attribution, Concentration, Contribution
-from .impact import Impact
+from .guilty_step import DERIVED
+from .impact import Estimate, Impact
 from .sentences import Sentences, pairs
 
 __all__ = ["Fact", "Facts"]
@@ -166,18 +167,14 @@ class Facts:
     def _impact(self, impact: Impact) -> Iterator[Fact]:
         text, count = self.say.translator.text, self.say.figures.count
         if impact.customers is not None and impact.customers_seen:
-            yield Fact(
-                text("Customers"),
-                text(
-                    "{hit} of {seen} got a late, wrong or failed answer",
-                    hit=count(impact.customers), seen=count(impact.customers_seen),
-                ),
+            counted = text(
+                "{hit} of {seen} got a late, wrong or failed answer",
+                hit=count(impact.customers), seen=count(impact.customers_seen),
             )  # fmt: skip
+            yield Fact(text("Customers"), self._more(counted, impact.customers_more))
         if impact.flow_instances is not None and impact.flow_instances_seen:
-            yield Fact(
-                text("Flow instances"),
-                text("{hit} of {seen}", hit=count(impact.flow_instances), seen=count(impact.flow_instances_seen)),
-            )
+            counted = text("{hit} of {seen}", hit=count(impact.flow_instances), seen=count(impact.flow_instances_seen))
+            yield Fact(text("Flow instances"), self._more(counted, impact.flow_instances_more))
         lost = impact.completions_lost
         if lost is not None:
             yield Fact(
@@ -187,6 +184,14 @@ class Facts:
                     lost=count(lost.value), low=count(lost.low), high=count(lost.high),
                 ),
             )  # fmt: skip
+
+    def _more(self, counted: str, more: Estimate | None) -> str:
+        """A count, and by how many it is more than before."""
+        if more is None:
+            return counted
+        text, count = self.say.translator.text, self.say.figures.count
+        values = {"counted": counted, "low": count(more.low), "high": count(more.high)}
+        return text("{counted}; {more} more than usual ({low} to {high})", more=count(more.value), **values)
 
     def _also(self, alert: Alert) -> str:
         text = self.say.translator.text
@@ -239,6 +244,13 @@ class Facts:
         text = self.say.translator.text
         statistic, threshold = lead.evidence.get("statistic"), lead.evidence.get("threshold")
         missing = lead.evidence.get("missing")
+        derived = lead.evidence.get(DERIVED)
+        if derived is not None:
+            return text(
+                "the alarm was raised by the flow as a whole or a later step; over the same time this step moved by "
+                "{errors} times its standard error",
+                errors=f"{derived:.1f}",
+            )
         if missing is not None:
             return text(
                 "{count} observations that were expected since then did not come", count=self.say.figures.count(missing)

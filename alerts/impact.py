@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Estimate", "Impact", "completions_lost"]
+__all__ = ["Estimate", "Impact", "completions_lost", "more_hit"]
 
 _Z95 = 1.959964
 
@@ -25,7 +25,8 @@ class Impact:
 
     ``customers`` and ``flow_instances`` got a bad answer (not in time or not right) in the alert's
     scope since it started, of ``customers_seen`` and ``flow_instances_seen`` who passed there; ``None``
-    where observations carry no such id. ``completions_lost`` compares with the baseline's completion rate.
+    where observations carry no such id. These are counts of what was seen. ``…_more`` is by how many they exceed what
+    the share hit before would give, and ``completions_lost`` compares with the former completion rate: estimates.
     """
 
     customers: int | None
@@ -33,6 +34,8 @@ class Impact:
     flow_instances: int | None
     flow_instances_seen: int | None
     completions_lost: Estimate | None = None
+    customers_more: Estimate | None = None
+    flow_instances_more: Estimate | None = None
 
 
 def completions_lost(started_before: int, completed_before: int, started: int, completed: int) -> Estimate | None:
@@ -50,6 +53,15 @@ def completions_lost(started_before: int, completed_before: int, started: int, c
     down = math.hypot(before - low_before, high_after - after)
     up = math.hypot(high_before - before, after - low_after)
     return Estimate(difference * started, (difference - down) * started, (difference + up) * started)
+
+
+def more_hit(hit_before: int, seen_before: int, hit: int, seen: int) -> Estimate | None:
+    """How many more were hit than at the former share of those seen; the interval is that of :func:`completions_lost`.
+
+    The two spans should be of one length: whoever comes several times is likelier to be hit once in a longer one.
+    ``None`` when nobody was seen in either span.
+    """
+    return completions_lost(seen_before, seen_before - hit_before, seen, seen - hit)
 
 
 def _wilson(successes: int, trials: int) -> tuple[float, float, float]:

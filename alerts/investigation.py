@@ -27,7 +27,7 @@ from .alert import RULER, Alert, NearbyEvent
 from .attribution import Attribution, CellCounts, attribute_failures, attribute_latency
 from .calendar_days import calendar_days
 from .chart import Trend
-from .impact import Estimate, Impact, completions_lost
+from .impact import Estimate, Impact, completions_lost, more_hit
 
 __all__ = ["attribution_of", "dominant_verdict", "impact_of", "investigate", "nearby_of", "trend_of"]
 
@@ -166,14 +166,24 @@ def impact_of(store: Store, flow: FlowSpec | None, alert: Alert, now: float) -> 
     until = min(now, began + _AFTER_LIMIT_SECONDS)
     dimensions = dict(scope.dimensions)
     bad = _BAD if alert.lead.kind is DeviationKind.FAILING else _LATE_OR_BAD
-    hit = store.customers_hit(began, until, scope.flow, scope.step, dimensions=dimensions, verdicts=bad)
-    seen = store.customers_hit(began, until, scope.flow, scope.step, dimensions=dimensions)
+    spans = ((began, until), (2 * began - until, began))  # since then, and as long before
+    (hit, seen), (hit_before, seen_before) = (
+        (
+            store.customers_hit(start, end, scope.flow, scope.step, dimensions=dimensions, verdicts=bad),
+            store.customers_hit(start, end, scope.flow, scope.step, dimensions=dimensions),
+        )
+        for start, end in spans
+    )
     return Impact(
         customers=hit.customers if seen.customers else None,
         customers_seen=seen.customers or None,
         flow_instances=hit.flow_instances if seen.flow_instances else None,
         flow_instances_seen=seen.flow_instances or None,
         completions_lost=_lost(store, flow, scope, began, until) if flow is not None else None,
+        customers_more=more_hit(hit_before.customers, seen_before.customers, hit.customers, seen.customers),
+        flow_instances_more=more_hit(
+            hit_before.flow_instances, seen_before.flow_instances, hit.flow_instances, seen.flow_instances
+        ),
     )
 
 

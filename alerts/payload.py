@@ -92,6 +92,8 @@ class ImpactPayload(_Payload):
     flow_instances: int | None
     flow_instances_seen: int | None
     completions_lost: EstimatePayload | None
+    customers_more: EstimatePayload | None
+    flow_instances_more: EstimatePayload | None
 
 
 class MemberPayload(_Payload):
@@ -280,6 +282,8 @@ def _impact(alert: Alert) -> ImpactPayload | None:
         flow_instances=impact.flow_instances,
         flow_instances_seen=impact.flow_instances_seen,
         completions_lost=_estimate(impact.completions_lost),
+        customers_more=_estimate(impact.customers_more),
+        flow_instances_more=_estimate(impact.flow_instances_more),
     )
 
 

@@ -108,7 +108,7 @@ class Sentences:
                 return text("{flow} gives more {what}{at} since {since}", flow=flow, what=what, at=at, since=since)
             case DeviationKind.FAILING:
                 return text(
-                    "{flow} fails the check *{what}* more often{at} since {since}",
+                    "{flow} fails the check “{what}” more often{at} since {since}",
                     flow=flow, what=what, at=at, since=since,
                 )  # fmt: skip
             case DeviationKind.SILENT:

@@ -105,7 +105,8 @@ def attribution() -> Attribution:
 
 @pytest.fixture
 def impact() -> Impact:
-    return Impact(1204, 3120, 1300, 3412, Estimate(31.0, 12.0, 50.0))
+    more = Estimate(1048.2, 996.0, 1098.7), Estimate(1129.4, 1070.0, 1186.0)
+    return Impact(1204, 3120, 1300, 3412, Estimate(31.0, 12.0, 50.0), *more)
 
 
 @pytest.fixture

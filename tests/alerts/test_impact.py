@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cxgauge.alerts.alert import Alert
-from cxgauge.alerts.impact import completions_lost
+from cxgauge.alerts.impact import completions_lost, more_hit
 from cxgauge.alerts.investigation import impact_of
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.specification.flow import FlowSpec, load_flows
@@ -95,12 +97,40 @@ def test_customers_instances_and_completions_are_counted_on_the_store(
     )
     alert = fired(deviation("failing", began=BEGAN, before=0.02, after=0.4, ratio=20.0))
     impact = impact_of(store, flow, alert, BEGAN + 1500)
+    # nobody was seen in the 25 minutes before, so that nothing can be said to be more
+    assert (impact.customers_more, impact.flow_instances_more) == (None, None)
     assert (impact.customers, impact.customers_seen) == (20, 75)
     assert (impact.flow_instances, impact.flow_instances_seen) == (40, 150)
     assert impact.completions_lost == completions_lost(300, 270, 100, 60)
     assert impact.completions_lost is not None
     assert impact.completions_lost.value == pytest.approx(30)
     assert 15 < impact.completions_lost.low < 30
+
+
+def test_how_many_more_than_usual_were_hit_is_told_with_an_interval(
+    store: Store, flow: FlowSpec, deviation: Callable[..., Any], fired: Callable[..., Alert]
+) -> None:
+    write(store, instances(BEGAN - 1500, 1500, 200, 180, 10, 0), instances(BEGAN, 1500, 100, 60, 40, 10_000))
+    impact = impact_of(store, flow, fired(deviation("failing", began=BEGAN)), BEGAN + 1500)
+    assert (impact.flow_instances, impact.flow_instances_seen) == (40, 100)
+    assert impact.flow_instances_more == more_hit(10, 200, 40, 100)
+    assert impact.flow_instances_more is not None
+    assert impact.flow_instances_more.value == pytest.approx(35.0)  # 40 less 5 % of 100
+    assert 25 < impact.flow_instances_more.low < 35 < impact.flow_instances_more.high < 46
+    assert impact.customers_more == more_hit(5, 100, 20, 50)
+
+
+@given(st.integers(0, 200), st.integers(1, 200), st.integers(0, 200), st.integers(1, 200))
+def test_the_interval_holds_the_figure_and_nobody_more_than_were_seen(
+    hit_before: int, seen_before: int, hit: int, seen: int
+) -> None:
+    more = more_hit(min(hit_before, seen_before), seen_before, min(hit, seen), seen)
+    assert more is not None
+    assert -seen <= more.low <= more.value <= more.high <= seen
+
+
+def test_who_was_not_seen_before_cannot_be_compared() -> None:
+    assert more_hit(0, 0, 4, 10) is None
 
 
 def test_too_early_to_speak_of_completions(

@@ -1,12 +1,13 @@
 """What alerts say, against golden files that people have read."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from cxgauge.alerts.alert import Alert, AlertState, NearbyEvent, Resolution
+from cxgauge.alerts.alert import Alert, AlertState, NearbyEvent, Resolution, SizeAt
 from cxgauge.alerts.attribution import Attribution, Concentration
 from cxgauge.alerts.figures import Figures
 from cxgauge.alerts.impact import Impact
@@ -14,6 +15,7 @@ from cxgauge.alerts.message import Event, Link, compose, html, message_from_json
 from cxgauge.alerts.text import alert_text, headline
 from cxgauge.alerts.titles import Titles
 from cxgauge.metrics.deviation import Deviation, DeviationKind
+from cxgauge.metrics.verdict import Verdict
 
 NOW = 1_767_235_500.0
 MakeDeviation = Callable[..., Deviation]
@@ -194,3 +196,36 @@ def test_titles_cannot_inject_markup_or_formatting(deviation: MakeDeviation, fir
 def test_a_message_survives_the_outbox(full: Alert, titles: Titles, figures: Figures) -> None:
     message = compose(full, Event.FIRING, titles, figures, NOW, (Link("Report", "https://cx.example/r"),))
     assert message_from_json(message_to_json(message)) == message
+
+
+def test_the_same_thing_at_the_same_place_is_said_once(
+    deviation: MakeDeviation, fired: Fire, titles: Titles, figures: Figures
+) -> None:
+    incomplete = {"dominant_verdict": float(Verdict.INCOMPLETE)}
+    lead = deviation("failing", step="details", check="details_present")
+    others = [
+        deviation("failing", step="details", check=None, evidence=incomplete),
+        deviation("failing", step="details", check="verdict:incomplete"),
+        deviation("failing", step=None, check=None, evidence=incomplete),
+    ]
+    text = alert_text(fired(lead, *others), titles, figures, NOW)
+    (same,) = [fact.value for fact in text.facts if fact.label in {"Same cause", "同一原因的其他表现"}]
+    phrase = "incomplete answers" if figures.language == "en" else "缺失明细"
+    assert same.count(phrase) == 2  # of the step, and of the flow
+
+
+def test_an_alert_estimated_anew_says_how_large_it_looked_at_first(
+    deviation: MakeDeviation, fired: Fire, titles: Titles, figures: Figures, golden: Callable[[str, str], None]
+) -> None:
+    alert = fired(deviation())
+    later = SizeAt(NOW + 900, math.log(1.15), math.log(1.13), math.log(1.17), 15_000)
+    lead = replace(alert.members[0], deviation=deviation(ratio=1.15, observations=15_000))
+    alert = replace(alert, members=(lead,), history=(*alert.history, later))
+    golden(f"estimated_anew.{figures.language}.txt", render(alert, titles, figures))
+
+
+def test_a_derived_step_says_what_raised_the_alarm(
+    deviation: MakeDeviation, fired: Fire, titles: Titles, figures: Figures, golden: Callable[[str, str], None]
+) -> None:
+    alert = fired(deviation(evidence={"derived": 6.2}), deviation(step=None))
+    golden(f"derived.{figures.language}.txt", render(alert, titles, figures))
