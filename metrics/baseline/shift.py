@@ -15,14 +15,14 @@ from ..detection.threshold import correction, solve_threshold
 from .noise import fit_noise
 from .walk import ABSENT, shift_peaks
 
-__all__ = ["BLOCK_SECONDS", "ShiftTest", "calibrate_shift", "evidence_limit", "typical_windows"]
+__all__ = ["BLOCK_SECONDS", "ShiftTest", "calibrate_shift", "evidence_limit", "shift_limit", "typical_windows"]
 
 Floats = NDArray[Any]  # float64
 
 _ASYMMETRY = 1.0  # nats by which one side may be worse than both together before it counts alone
 _RELIEF = 0.4  # the most that history may lower a threshold below theory
 
-_SAMPLE = 4_000  # windows from which typical ones are taken
+_SAMPLE = 2_000  # windows from which typical ones are taken
 BLOCK_SECONDS = 21_600  # excursions are counted in blocks of six hours
 
 
@@ -66,7 +66,7 @@ def calibrate_shift(
     rate = np.concatenate([np.broadcast_to(each / np.sqrt(half), (half, len(each))) for each in rates])
     threshold = solve_threshold(information, share, rate)
     middle = np.median(information, axis=0)
-    limit = evidence_limit(threshold, middle, settings)
+    limit = shift_limit(threshold, middle, settings)
     block = BLOCK_SECONDS / settings.window_seconds
     peaks = shift_peaks(residual, variance, noise, shifts, threshold, limit, max(int(block), 1))
     up, down = (np.asarray(each) * block for each in rates)
@@ -78,7 +78,7 @@ def calibrate_shift(
         )
         more = np.maximum(correction(twins, mine), correction(peaks[side], mine) - _ASYMMETRY)
         threshold[mask] = np.maximum(threshold[mask] + np.clip(more, -_RELIEF, 20.0), 3.0)
-    return ShiftTest(noise, shifts, threshold, evidence_limit(threshold, middle, settings), np.median(typical, axis=0))
+    return ShiftTest(noise, shifts, threshold, shift_limit(threshold, middle, settings), np.median(typical, axis=0))
 
 
 def typical_windows(values: Floats) -> tuple[Floats, Floats]:
@@ -86,6 +86,19 @@ def typical_windows(values: Floats) -> tuple[Floats, Floats]:
     some = every_nth(values, _SAMPLE)
     levels = quantiles(np.where(some < ABSENT, some, np.nan), np.linspace(0.06, 0.94, 9)).astype(np.float64)
     return np.nan_to_num(levels, nan=1.0), np.full(9, 1 / 9)
+
+
+def shift_limit(threshold: Floats, information: Floats, settings: DetectionSettings) -> Floats:
+    """The most evidence about a shift of a window that may be part of a change, but is not as large as a spike.
+
+    At least ``spike_windows`` windows are needed. A weak shift, whose evidence goes slowly, needs more, so that a
+    small disturbance leaves a climb of ``g`` nats behind, which chance makes with probability ``e^-g``; evidence for a
+    strong one loses its information with every window.
+    """
+    gap = 5.6 - 2.6 * np.maximum(information - 0.5, 0.0)
+    gap = np.minimum(np.maximum(gap, -1.2 * information), 0.55 * threshold)
+    full = threshold / (settings.spike_windows - 0.05)
+    return np.asarray(np.clip((threshold - gap) / settings.spike_windows, 0.1 * threshold, full))
 
 
 def evidence_limit(threshold: Floats, information: Floats, settings: DetectionSettings) -> Floats:

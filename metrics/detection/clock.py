@@ -48,6 +48,8 @@ class Alternatives:
         volume: Change of log traffic likewise, ``[2, S]``.
         least: What ``location`` may be at least if jobs begin and end five minutes off their usual time.
         most: What it may be at most.
+        under: By how much the level may be under what is usual now for the same reason, 0 or less, ``[S]``.
+        over: By how much it may be over it.
         job: Height of the job that should be running now, or 0.
         earlier: Height of the job that might be running now instead of later today, or 0.
         later: Height of the job that might be running now if it did not at its time, or 0.
@@ -59,6 +61,8 @@ class Alternatives:
     volume: Floats
     least: Floats
     most: Floats
+    under: Floats
+    over: Floats
     job: Floats
     earlier: Floats
     later: Floats
@@ -69,7 +73,7 @@ class Alternatives:
     def none(cls, scopes: int) -> Alternatives:
         """No other explanation."""
         zero = np.zeros(scopes)
-        return cls(*(np.zeros((2, scopes)) for _ in range(4)), *(zero.copy() for _ in range(5)))
+        return cls(*(np.zeros((2, scopes)) for _ in range(4)), *(zero.copy() for _ in range(7)))
 
 
 class Clock:
@@ -127,6 +131,8 @@ class Clock:
             traffic,
             location + slack[0],
             location + slack[1],
+            self._job_least[kind, bins][:, scopes],
+            self._job_most[kind, bins][:, scopes],
             self._job[kind, bins][:, scopes],
             self._earlier[kind, bins][:, scopes],
             self._later[kind, bins][:, scopes],

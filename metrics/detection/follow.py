@@ -183,6 +183,8 @@ class Follower:
         window = self._settings.window_seconds
         shift, traffic, anew = explain(self._clock, other, parts[0], parts[1], window, self._top)
         residual[location] -= shift
+        # a job's edges are known to five minutes
+        residual[location] -= np.clip(residual[location], other.under, other.over)
         residual[volume] -= traffic
         again = np.flatnonzero(anew)
         if len(again):

@@ -88,6 +88,8 @@ class RateFollower:
         mean[:tails] *= np.exp(self._profile.tail_slope * drift[:, None]).ravel()
         moved = shifts.raised.effect[: self._scopes][self.scope] != 0
         self.meanwhile.add((self._is_tail & moved) | (failing.effect != 0), failed, usual)
+        # a tail that comes with what else would explain a shift is no news either
+        moved |= shifts.otherwise[self.scope]
         counted = self._tested & ~(self._is_tail & moved)
         failed, mean = np.where(counted, failed, 0.0), np.where(counted, mean, 0.0)
         events = self._recoveries(now, failed, mean)

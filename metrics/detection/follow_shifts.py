@@ -10,19 +10,22 @@ from numpy.typing import NDArray
 
 from ..baseline.baseline import Profile
 from ..baseline.location import undo_clip
+from ..baseline.shift import evidence_limit
 from .clock import Alternatives
 from .events import REBASED, Event, EventKind
 from .interval import corrected_interval
 from .raised import Meanwhile, Raised
 from .rivals import MARGIN, PART_MARGIN, Rivals
 from .settings import DetectionSettings
-from .shift import ShiftState, advance_shift, excursion_effect
+from .shift import ShiftState, advance_shift, excursion_effect, steady_information
 
 __all__ = ["ShiftFollower"]
 
 Floats = NDArray[Any]  # float64
 
 _REFINE_WINDOWS = 60.0
+_SPIKE = 0.93  # of the evidence that would alarm after one window more than a spike's
+_EXPLAINED = 0.03  # log-ratio of location taken off for another reason, from which on tails are not judged
 
 
 class ShiftFollower:
@@ -33,6 +36,7 @@ class ShiftFollower:
         raised: What is reported.
         rivals: What an alarm must beat.
         offset: Levels accepted since the profile was learnt, log-ratios.
+        otherwise: Scopes whose location is off for another reason in this window, ``[S]``.
         meanwhile: Where they are while they are reported.
         rebased: Scopes whose location was taken for normal in the last window.
         common: Long-run variance of what a window's observations share.
@@ -50,6 +54,10 @@ class ShiftFollower:
         self.raised = Raised.new(3 * self._scopes)
         self.rivals = Rivals(noise, self._scopes, len(profile.shift.shifts), settings.window_seconds)
         self.offset = np.zeros(3 * self._scopes)
+        self.otherwise = np.zeros(self._scopes, dtype=bool)
+        test = profile.shift
+        information = steady_information(noise, test.variance, test.shifts)
+        self._spike_limit = _SPIKE * evidence_limit(test.threshold, information, settings)
         self.meanwhile = Meanwhile.new(3 * self._scopes)
         self.rebased = np.zeros(0, dtype=np.int64)
 
@@ -86,9 +94,25 @@ class ShiftFollower:
         events = self._recoveries(now, residual, variance)
         test = self._profile.shift
         self.rivals.before(self.state, other, taken, missed, residual, variance)
-        advance_shift(self.state, test.noise, test.shifts, test.limit, now, residual, variance, seen)
+        advance_shift(
+            self.state, test.noise, test.shifts, self._limit(residual, taken[0]), now, residual, variance, seen
+        )
         self.rivals.after(self.state, test.threshold)
+        doubtful = self.rivals.doubtful() | (np.abs(taken[0]) > _EXPLAINED)
+        parent = self._profile.fleet.parent
+        self.otherwise = doubtful | (doubtful[parent] & (parent >= 0))
         return events + self._alarms(now)
+
+    def _limit(self, residual: Floats, taken: Floats) -> Floats:
+        """The most evidence of this window: less where it is as large as a spike, which must not alarm."""
+        spike = np.abs(residual) >= np.log(self._settings.spike_effect)
+        spike[: self._scopes] |= np.abs(residual[: self._scopes] + taken) >= np.log(self._settings.spike_effect)
+        spiked = np.flatnonzero(spike)
+        if not len(spiked):
+            return self._profile.shift.limit
+        limit = self._profile.shift.limit.copy()
+        limit[:, spiked] = np.minimum(limit[:, spiked], self._spike_limit[:, spiked])
+        return np.asarray(limit)
 
     def nearly_reported(self) -> Floats:
         """Scopes whose evidence for an upward shift has come half the way to an alarm."""

@@ -161,12 +161,12 @@ class Rivals:
         self.state.score[:, scopes] = self.state.information[:, scopes] = 0.0
 
     def doubtful(self) -> Floats:
-        """Scopes of which a rival explains the last windows well, and no upward shift does so better, ``[S]``."""
+        """Scopes of which a rival explains the last windows, and some upward shift in question not better, ``[S]``."""
         half = len(self.state.score) // 2
         score, information = np.maximum(self.state.score[:half], 0.0), self.state.information[:half]
-        best = (score**2 / (2 * np.maximum(information, _TINY))).max(axis=0)
+        likelihood = np.where(score > 0, score**2 / (2 * np.maximum(information, _TINY)), np.inf)
         strength = self.state.evidence.max(axis=0)
-        return np.asarray((strength >= MARGIN) & (best - strength < MARGIN))
+        return np.asarray((strength >= MARGIN) & ((likelihood - strength < MARGIN).any(axis=0)))
 
     def strength(self, scope: int) -> float:
         """Evidence (nats) of the best rival of a scope."""

@@ -21,7 +21,8 @@ class DetectionSettings:
         false_alarms_per_series_month: The same for each family of scopes (step); when set, the fleet figure is ignored.
         effects: Ratios of duration tested for, each as a lasting change up and down.
         failure_ratios: Ratios of failure rate tested for.
-        spike_windows: A disturbance of at most this many windows must not alarm.
+        spike_windows: A disturbance of at most this many windows must not alarm if it is a spike,
+        spike_effect: that is, if durations change by this ratio or more; smaller changes may alarm a window earlier.
         slow_correlation_seconds: Correlation time of the slow wander of the level.
         minimum_history_seconds: With less history a scope is not tested.
         season_history_seconds: With less history no season is learnt.
@@ -42,6 +43,7 @@ class DetectionSettings:
     effects: tuple[float, ...] = (1.05, 1.1, 1.2, 1.5)
     failure_ratios: tuple[float, ...] = (1.5, 2.0, 4.0, 10.0)
     spike_windows: int = 3
+    spike_effect: float = 1.3
     slow_correlation_seconds: float = 43_200.0
     minimum_history_seconds: float = 3_600.0
     season_history_seconds: float = 2 * 86_400.0
