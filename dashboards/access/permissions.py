@@ -59,6 +59,9 @@ ROUTES: dict[tuple[str, str], Permission | Rule] = {
     ("GET", "/flows/{flow}/way"): Permission.READ,
     ("GET", "/flows/{flow}/steps/{step}"): Permission.READ,
     ("GET", "/flows/{flow}/report.{format}"): Permission.READ,
+    ("GET", "/reports"): Permission.READ,
+    ("GET", "/reports/{run}"): Permission.READ,
+    ("GET", "/reports/{run}/report.{format}"): Permission.READ,
     ("GET", "/alerts"): Permission.READ,
     ("GET", "/alerts/{alert}"): Permission.READ,
     ("POST", "/alerts/{alert}/actions"): Permission.COMMENT,  # the least of ACTIONS; each asks for its own

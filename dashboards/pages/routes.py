@@ -28,6 +28,7 @@ from .alert_list import ALERT_FILTERS, alerts_page
 from .data import data_page
 from .flow import flow_page, way_page
 from .overview import overview_page
+from .report_history import REPORT_FILTERS, report_file, report_run_page, reports_page
 from .request import LANGUAGE_COOKIE, SPANS, PageRequest, read_request
 from .search import search_page
 from .step import step_page
@@ -70,6 +71,9 @@ class Pages:
             Route("/data", self._answer(self._data, renewed=True)),
             Route("/alerts/{alert}", self._answer(self._alert)),
             Route("/flows/{flow}/report.{format}", self._report),
+            Route("/reports", self._answer(self._reports, REPORT_FILTERS)),
+            Route("/reports/{run}", self._answer(self._report_run)),
+            Route("/reports/{run}/report.{format}", self._report_file),
         ]
 
     def failure(self, request: Request, status: int, kind: str) -> Response:
@@ -194,6 +198,22 @@ class Pages:
         day = f"{datetime.fromtimestamp(asked.period.start, asked.wording.zone):%Y-%m-%d}"
         disposition = f'attachment; filename="{flow.name}-{day}.{kind}"'
         return Response(content, media_type=REPORT_TYPES[kind], headers={"content-disposition": disposition})
+
+    def _reports(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        everything = access_of(request).scope.is_everything
+        values = reports_page(self._store, self._config(), self._flows(), asked, everything=everything)
+        return "reports.html.j2", values
+
+    def _report_run(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        values = report_run_page(self._store, self._flows(), request.path_params["run"], asked)
+        if values is None:
+            raise NotFoundError(request.path_params["run"])
+        return "report_run.html.j2", values
+
+    def _report_file(self, request: Request) -> Response:
+        """A file of a scheduled report as it was made."""
+        found = report_file(self._store, self._flows(), request.path_params["run"], request.path_params["format"])
+        return self.failure(request, 404, "missing") if found is None else found
 
     def _alerts(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
         return "alerts.html.j2", alerts_page(self._store, self._flows(), asked)
