@@ -18,7 +18,13 @@ from cxgauge.metrics.store.store import Store
 from .conftest import Site, token_of
 
 ROOT = Path(__file__).resolve().parents[3]
-VALUES = {"flow": "bill_inquiry", "step": "bill_total", "alert": "0123456789ab", "format": "json"}
+VALUES = {
+    "flow": "bill_inquiry",
+    "step": "bill_total",
+    "alert": "0123456789ab",
+    "format": "json",
+    "run": "aaaaaaaaaaaa",
+}
 
 
 def _routes(store: Store) -> list[tuple[str, str]]:
