@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from ..across import AcrossJudge
 from ..customer_token import CustomerTokens
 from ..spool import SpoolWriter
 from ..spool.recent_segments import RecentSegments
+from ..threaded_server import ThreadedServer, tls_options
 from .otlp_grpc import GrpcServer
 from .otlp_receiver import Receiver, receiver_app
 from .sender_tokens import SenderTokens
@@ -28,7 +27,6 @@ from .span_shape import ShapeSettings
 
 __all__ = ["ReceiverServer", "UnprotectedError", "across_file", "sender_tokens", "shape_settings"]
 
-_START_SECONDS = 20.0
 _DRAIN_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 1024
@@ -88,7 +86,7 @@ class ReceiverServer:
     def __init__(self, config: Config, flows: Mapping[str, FlowSpec], clock: Callable[[], float]) -> None:
         tokens = sender_tokens(config)
         _refuse_unprotected(config.receiver, tokens)
-        _check_tls(config.receiver)
+        tls = tls_options(config.receiver.tls, "receiver")
         settings = shape_settings(config)
         if settings.tokens is not None or any(flow.across for flow in flows.values()):
             settings = replace(settings, across=AcrossJudge(flows, across_file(config)))
@@ -99,13 +97,12 @@ class ReceiverServer:
         self.receiver: Receiver = app.state.receiver
         self.url = ""
         self.grpc_port: int | None = None
-        self._scheme = "http" if config.receiver.tls is None else "https"
         self._grpc: GrpcServer | None = None
         if config.receiver.grpc_port is not None:
             self._grpc = GrpcServer(self.receiver, config.receiver.host, config.receiver.grpc_port)
-        self._server = _Server(_uvicorn_config(app, config.receiver))
-        self._thread = threading.Thread(target=self._run, name="cxgauge-receiver", daemon=True)
-        self._failure: BaseException | None = None
+        self._server = ThreadedServer(
+            _uvicorn_config(app, config.receiver, tls), name="cxgauge-receiver", section="receiver"
+        )
 
     def start(self) -> None:
         """Listen; returns when requests are taken.
@@ -113,27 +110,19 @@ class ReceiverServer:
         Raises:
             OSError: the address cannot be listened on.
         """
-        self._thread.start()
-        if not self._server.settled.wait(_START_SECONDS) or self._failure is not None or not self._server.started:
-            config = self._server.config
+        try:
+            self._server.start()
+        except OSError:
             self.stop()
-            if isinstance(self._failure, Exception):
-                raise OSError(f"the receiver cannot start: {self._failure}") from self._failure
-            raise OSError(  # uvicorn has ended by SystemExit, and logged the system's words
-                f"receiver.port={config.port} cannot be listened on at {config.host}; "
-                "end what uses it, or set another port"
-            )
-        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
+            raise
         if self._grpc is not None:
             self._grpc.start()
             self.grpc_port = self._grpc.port
-        self.url = f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        self.url = self._server.url
 
     def stop(self) -> None:
         """Take no more, confirm what has come in, close the spool; may be called twice."""
-        self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join()
+        self._server.stop()
         if self._grpc is not None:
             self._grpc.stop()
         self.receiver.close()
@@ -147,26 +136,6 @@ class ReceiverServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _run(self) -> None:
-        try:
-            self._server.run()
-        except (Exception, SystemExit) as error:
-            self._failure = error
-        finally:
-            self._server.settled.set()
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that says when it listens and leaves the process's signals alone."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.settled = threading.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.settled.set()
 
 
 class _DeadlineProtocol(H11Protocol):
@@ -199,8 +168,7 @@ class _DeadlineProtocol(H11Protocol):
             self._deadline = self.loop.call_later(self.timeout_keep_alive + self.header_seconds, self.transport.close)
 
 
-def _uvicorn_config(app: Any, config: ReceiverConfig) -> uvicorn.Config:
-    tls = config.tls
+def _uvicorn_config(app: Any, config: ReceiverConfig, tls: dict[str, Any]) -> uvicorn.Config:
     protocol = type("DeadlineProtocol", (_DeadlineProtocol,), {"header_seconds": config.header_timeout})
     return uvicorn.Config(
         app,
@@ -215,10 +183,7 @@ def _uvicorn_config(app: Any, config: ReceiverConfig) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
-        ssl_certfile=None if tls is None else tls.certificate,
-        ssl_keyfile=None if tls is None else tls.private_key,
-        ssl_ca_certs=None if tls is None or tls.client_authority is None else str(tls.client_authority),
-        ssl_cert_reqs=ssl.CERT_NONE if tls is None or tls.client_authority is None else ssl.CERT_REQUIRED,
+        **tls,
     )
 
 
@@ -243,15 +208,3 @@ def _refuse_unprotected(config: ReceiverConfig, tokens: SenderTokens) -> None:
         f"receiver.host='{config.host}' listens beyond this machine, and there is no sender token: anybody could "
         "send; run `cxgauge token add NAME`, or listen on 127.0.0.1"
     )
-
-
-def _check_tls(config: ReceiverConfig) -> None:
-    if config.tls is None:
-        return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(config.tls.certificate, config.tls.private_key)
-        if config.tls.client_authority is not None:
-            context.load_verify_locations(config.tls.client_authority)
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"receiver.tls cannot be used: {error}; check certificate and private_key") from None
