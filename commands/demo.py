@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import tempfile
 import threading
@@ -43,18 +45,26 @@ def demo(
     output: Annotated[Format, typer.Option("--format", help="json prints one object when all is over.")] = Format.TEXT,
     language: Annotated[Language, typer.Option(help="Language of pages and alerts.")] = Language.EN,
     port: Annotated[int, typer.Option(help="Port of the pages on 127.0.0.1; 0 takes a free one.")] = 0,
+    browser: Annotated[
+        bool | None,
+        typer.Option(
+            "--browser/--no-browser", help="Open the pages in a browser (default: when staying and there is one)."
+        ),
+    ] = None,
     customers: Annotated[int, typer.Option(help="Customers at the same time.", min=20, max=1000)] = 120,
     directory: Annotated[
         Path | None, typer.Option(help="Keep database, configuration and logs there; by default they are removed.")
     ] = None,
 ) -> None:
-    """Measure a small bank, break two things, and show both alerts.
+    r"""Measure a small bank, break two things, and show both alerts.
 
     Starts an embedded database, a small HTTP bank with the recorder, its customers, and `cxgauge up`; learns from a
     simulated history; then bill_total goes from 1.0 s to 1.2 s and some bills lose their details. Exit code 0 means
-    that exactly these two were found.
+    that exactly these two were found. The pages are open meanwhile; on a terminal they stay until Ctrl-C.
 
-    Example:  cxgauge demo --exit --format json
+    \b
+    Example:  cxgauge demo
+              cxgauge demo --exit --format json
     """
     from ..examples.demo import Demonstration, DemonstrationSettings
     from ..examples.processes import DemonstrationError
@@ -64,11 +74,15 @@ def demo(
         typer.echo(line, err=output is Format.JSON)
 
     stays = sys.stdin.isatty() and sys.stdout.isatty() and output is Format.TEXT if leave is None else not leave
+    signal.signal(signal.SIGTERM, _interrupt)
     settings = DemonstrationSettings(customers=customers, port=port, language=language.value)
     try:
         with _workspace(directory) as workspace:
             demonstration = Demonstration(workspace, settings, say)
-            result = demonstration.run(lambda: _wait_for_interrupt(demonstration.url) if stays else None)
+            show = _has_browser() and stays if browser is None else browser
+            result = demonstration.run(
+                lambda: _wait_for_interrupt(demonstration.pages) if stays else None, _open if show else None
+            )
     except (DemonstrationError, EmbeddedPostgresError) as error:
         typer.echo(f"the demonstration could not be run: {error}", err=True)
         raise typer.Exit(2) from None
@@ -86,6 +100,30 @@ def _workspace(directory: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="cxgauge-demo-") as temporary:
         yield Path(temporary)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Ending the demonstration by a signal leaves no process behind either."""
+    raise KeyboardInterrupt
+
+
+def _has_browser() -> bool:
+    """Whether a browser would open a window; not one that takes over the terminal."""
+    import webbrowser
+
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def _open(url: str) -> None:
+    import webbrowser
+
+    webbrowser.open(url)
 
 
 def _wait_for_interrupt(url: str) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from math import expm1
 from pathlib import Path
 from typing import Any, Final
@@ -23,18 +23,20 @@ from ..alerts.alert import RULER, alert_from_json
 from ..alerts.announcer import titles_of
 from ..alerts.figures import Figures
 from ..alerts.message import Event, compose, plain
+from ..metrics.change_event import ChangeEvent
 from ..metrics.deviation import Deviation
 from ..metrics.specification.flow import FlowSpec, load_flows
 from ..metrics.store.alerts import read_current_alerts
 from ..metrics.store.embedded import EmbeddedPostgres
+from ..metrics.store.events import put_events
 from ..metrics.store.store import Store
 from ..metrics.store.write import StoredPosition
 from .bank import FLOWS_DIRECTORY, STEP_LATENCIES
 from .clients import journeys_per_second
 from .history import SimulatedHistory
-from .processes import await_answer, free_port, module_process, require_running
+from .processes import await_answer, free_port, module_process, require_free, require_running
 
-__all__ = ["FAULTS", "FAULTY_STEPS", "Demonstration", "DemonstrationSettings", "FoundAlert", "Result"]
+__all__ = ["FAULTS", "FAULTY_STEPS", "RELEASE", "Demonstration", "DemonstrationSettings", "FoundAlert", "Result"]
 
 _POLL_SECONDS: Final = 0.5
 _HISTORY_SOURCE: Final = "simulated-history"
@@ -44,6 +46,9 @@ _KEYS: Final = {_KEY_VARIABLE: "an invented bank needs no secret"}
 
 FAULTS: Final[dict[str, Any]] = {"slowdown": {"bill_total": 1.2}, "details_missing_ratio": 0.05}
 """What breaks: bill_total goes from 1.0 s to 1.2 s, and every twentieth bill shows its total without details."""
+
+RELEASE: Final = "bill-service 8.3.0"
+"""What brings the faults; reported as an event, as a deployment pipeline does."""
 
 FAULTY_STEPS: Final = {("bill_inquiry", "bill_total"): "slower", ("bill_inquiry", "bill_details"): "failing"}
 """The alerts that must come, and no others."""
@@ -110,13 +115,18 @@ class Demonstration:
     started: float = field(default_factory=time.monotonic)
     url: str = ""
 
-    def run(self, stay: Callable[[], None] | None = None) -> Result:
-        """Start everything, break the bank, wait for the alerts; ``stay`` is called before everything is ended.
+    def run(self, stay: Callable[[], None] | None = None, look: Callable[[str], None] | None = None) -> Result:
+        """Start everything, break the bank, wait for the alerts.
+
+        Args:
+            stay: Called before everything is ended.
+            look: Called with the pages' address as soon as they answer.
 
         Raises:
             DemonstrationError: a part did not start.
         """
         flows = load_flows(FLOWS_DIRECTORY)
+        require_free(self.settings.port)
         with ExitStack() as stack:
             self.say("starting an embedded PostgreSQL …")
             server = stack.enter_context(EmbeddedPostgres(self.directory / "postgres"))
@@ -134,13 +144,20 @@ class Demonstration:
             # The customers' first seconds overlap with the history, so that no window between them is empty.
             self._write_history(store, flows, time.time() + _RAMP_SECONDS)
             self._start(stack, f"{self.url}-/ready", "ruler", "cxgauge", "up", "--config", config)
-            self.say(f"status page: {self.url}")
+            self.say(f"the pages are open: {self.pages}")
+            if look is not None:
+                look(self.pages)
             result = self._watch(store, flows, bank_url)
             require_running(walking, self.directory / "customers.log")
             if stay is not None:
                 stay()
             return result
         raise AssertionError("unreachable")
+
+    @property
+    def pages(self) -> str:
+        """Address of the first page, with the span in which the faults show."""
+        return f"{self.url}?span=1h"
 
     # -- setting up ---------------------------------------------------------------------------------------
 
@@ -184,7 +201,12 @@ class Demonstration:
     def _watch(self, store: Store, flows: Mapping[str, FlowSpec], bank_url: str) -> Result:
         self._pause(self.settings.healthy_seconds)
         httpx2.put(f"{bank_url}/faults", json=FAULTS, timeout=5.0, trust_env=False).raise_for_status()
-        self.say("the bank breaks: bill_total goes from 1.0 s to 1.2 s, 5 % of the bills lose their details")
+        release = ChangeEvent(
+            kind="deployment", title=RELEASE, version="8.3.0", flow="bill_inquiry", at=datetime.now(UTC), id="release"
+        )
+        with store.connection() as connection, connection.transaction():
+            put_events(connection, [release])
+        self.say(f"{RELEASE} breaks the bank: bill_total goes from 1.0 s to 1.2 s, 5 % of the bills lose their details")
         found: dict[str, FoundAlert] = {}
         settled: float | None = None
         while self._seconds() < self.settings.limit_seconds and (settled is None or time.monotonic() < settled):

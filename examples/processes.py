@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx2
 
-__all__ = ["DemonstrationError", "await_answer", "free_port", "module_process", "require_running"]
+__all__ = ["DemonstrationError", "await_answer", "free_port", "module_process", "require_free", "require_running"]
 
 _START_LIMIT_SECONDS: Final = 60.0
 _END_LIMIT_SECONDS: Final = 15.0
@@ -31,6 +31,22 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def require_free(port: int) -> None:
+    """Do nothing if nobody listens on a TCP port of 127.0.0.1; 0 is always free.
+
+    Raises:
+        DemonstrationError: somebody does, and would be taken for a part of the demonstration.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise DemonstrationError(
+                f"port={port} of 127.0.0.1 is taken; choose another, or 0 for one that is free"
+            ) from None
 
 
 @contextmanager
