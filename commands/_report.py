@@ -93,8 +93,10 @@ def _period(store: Store, config: Config, flow: str, start: str | None, end: str
         if newest is not None and newest < now - DEFAULT_DAYS * 86_400:
             last = newest
             typer.echo(f"the data of {flow} end before the last {DEFAULT_DAYS} days: reporting their end", err=True)
+    if start is None and end is None:
+        last = -(-last // 3_600) * 3_600  # whole hours, so that hour rollups serve
     first = parse_moment(start, config.timezone, now) if start is not None else last - DEFAULT_DAYS * 86_400
-    return aligned(first, last, 3_600 if start is None and end is None else config.window_seconds)
+    return aligned(first, last, config.window_seconds)
 
 
 def render(store: Store, made: Report, output: str) -> str | bytes:

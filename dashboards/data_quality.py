@@ -30,7 +30,7 @@ def data_quality(rollup: Rollup, period: Period, now: float) -> DataQuality:
         windows=windows,
         windows_with_data=len(present),
         first=float(present[0]) if len(present) else None,
-        last=float(present[-1] + seconds) if len(present) else None,
+        last=min(float(present[-1] + seconds), max(now, float(present[-1]))) if len(present) else None,
         gaps=_gaps(present, period.start, end, seconds),
         observations=int(customers.verdicts.sum()),
         simulated=int(customers.verdicts[simulated].sum()),

@@ -6,7 +6,7 @@ probes are left out. Percentiles describe *answered* observations (see ``metrics
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,8 +150,12 @@ def _joint_budget(steps: tuple[StepFigures, ...]) -> Budget:
     observations = sum(step.observations for step in steps)
     allowed = sum(step.budget.allowed for step in steps)
     used = sum(step.budget.used for step in steps)
-    objective = 1 - allowed / observations if observations else 1.0
+    objective = 1 - allowed / observations if observations else _mean([step.budget.objective for step in steps])
     return Budget(objective, allowed, used, 1 - used / allowed if allowed > 0 else None)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 1.0
 
 
 def _by_label(verdicts: NDArray[np.int64]) -> dict[str, int]:

@@ -89,7 +89,7 @@ def funnel_of(flow: FlowSpec, after: InstanceCounts, before: InstanceCounts | No
         instances_before=other.instances if other is not None else None,
         simulated=after.simulated,
         under_way=after.found.under_way,
-        reason="not_kept" if after.found.missing else "",
+        reason="not_kept" if after.found.missing else "compared_not_kept" if before and before.found.missing else "",
     )
 
 

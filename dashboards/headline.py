@@ -16,6 +16,7 @@ from .wording import Wording
 
 __all__ = ["Headline", "flow_titles", "headline", "sentences"]
 
+_MEDIAN_FIRST = 1.5  # the median speaks for most customers: a higher percentile leads only if it moved far more
 _SEVERITIES = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 
 
@@ -190,7 +191,8 @@ def _weight(finding: _Finding) -> tuple[int, float]:
     if change.change is None or change.before is None:
         return rank, 0.0
     if not finding.rate:
-        return rank, abs(log1p(max(change.change, -0.999_999)))
+        size = abs(log1p(max(change.change, -0.999_999)))
+        return rank, size * (_MEDIAN_FIRST if finding.measure == "p50" else 1.0)
     bad = [rate if finding.check else 1 - rate for rate in (change.before, change.before + change.change)]
     return rank, abs(log(max(bad[1], 1e-9) / max(bad[0], 1e-9)))
 

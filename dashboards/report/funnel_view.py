@@ -104,6 +104,9 @@ def funnel_notes(report: Report) -> list[str]:
     reasons = {
         "none": text("The observations carry no flow instance, so it cannot be told where customers went."),
         "release": text("Where customers went is not told by release; compare periods for that."),
+        "compared_not_kept": text(
+            "The compared period is older than the single observations that are kept; ways are not compared."
+        ),
         "not_kept": text("Part of the period is older than the single observations that are kept; it is not in here."),
     }
     if funnel.reason in reasons:

@@ -29,7 +29,7 @@ SELECT
 -- Two kinds of rows: sums by series (start is null), and sums by flow and span of time (series_id is null).
 SELECT
     series_id, flow, extract(epoch FROM start)::float8, sum(good)::int8, sum(every)::int8, sum(CASE WHEN origin = 2 THEN every ELSE 0 END)::int8,
-    extract(epoch FROM max(ended_at))::float8
+    extract(epoch FROM least(max(ended_at), now()))::float8
 FROM (
     SELECT
         r.series_id, s.flow, date_bin(%(span)s * interval '1 second', r.window_start, to_timestamp(0)) AS start, r.good,
@@ -43,7 +43,7 @@ GROUP BY GROUPING SETS ((series_id, flow), (flow, start))
 -- name: overview_hours
 SELECT
     series_id, flow, extract(epoch FROM start)::float8, sum(good)::int8, sum(every)::int8, sum(CASE WHEN origin = 2 THEN every ELSE 0 END)::int8,
-    extract(epoch FROM max(ended_at))::float8
+    extract(epoch FROM least(max(ended_at), now()))::float8
 FROM (
     SELECT
         r.series_id, s.flow, date_bin(%(span)s * interval '1 second', r.window_start, to_timestamp(0)) AS start, r.good,
