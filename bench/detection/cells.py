@@ -213,7 +213,7 @@ def _source_key() -> str:
 def _cached(key: str, make: Callable[[], Any]) -> Any:
     path = CACHE / key
     if path.exists():
-        return pickle.loads(path.read_bytes())  # noqa: S301 - our own file
+        return pickle.loads(path.read_bytes())
     value = make()
     _store(key, value)
     return value
