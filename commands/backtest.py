@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from ..metrics.translation import Language
+
 __all__ = ["backtest"]
+
+
+class BacktestLanguage(StrEnum):
+    """Language of table and picture."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
 
 
 def backtest(
@@ -31,16 +42,20 @@ def backtest(
     ] = None,
     nulls: Annotated[
         bool,
-        typer.Option("--nulls", help="The recording holds no change: check the promise on it."),
+        typer.Option("--nulls", help="Nothing was wrong in what is judged: check the promise on it."),
     ] = False,
     bucket_lo: Annotated[float, typer.Option(help="Lower end of histogram bucket 0, as ln seconds.")] = -4.0,
     bucket_width: Annotated[float, typer.Option(help="Width of a histogram bucket in ln seconds.")] = 0.125,
+    language: Annotated[
+        BacktestLanguage | None, typer.Option(help="With --flow: en or zh; by default the configuration's.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="With --flow: configuration file.")] = None,
 ) -> None:
     r"""Judge a recording, or a flow's stored past, by a history, online: nothing at minute t uses data after t.
 
     With --flow, the stored windows from --from to --to are judged by what was before; a table of alarms is printed,
-    with their delay beside the limit that theory sets, and -o writes a picture (HTML).
+    with their delay beside the limit that theory sets, and -o writes a picture (HTML) with events marked. With --nulls
+    the alerts that they make are held against the promise, but for those in incidents and maintenance you told of.
 
     Both files have the header series,minute,group,n,sum_log,sum_sq,hist,fails (minute = minutes since a Monday 00:00,
     hist = bucket:count pairs, fields may be empty). A stream <id>@<name> is judged by history series <name>,
@@ -49,14 +64,17 @@ def backtest(
     \b
     Example:  cxgauge backtest --history past.csv.gz --input today.csv --output events.csv
     Example:  cxgauge backtest --flow bill_inquiry --from 2d --to now -o backtest.html
+    Example:  cxgauge backtest --flow bill_inquiry --from 7d --nulls --language zh
     Example:  cxgauge backtest --nulls --history past.csv.gz --input quiet.csv.gz --output events.csv
     """
     if flow is not None:
-        if history is not None or input_ is not None or nulls:
-            raise typer.BadParameter("--flow reads the own store; leave out --history, --input and --nulls")
+        if history is not None or input_ is not None:
+            raise typer.BadParameter("--flow reads the own store; leave out --history and --input")
         from ._backtest import backtest_store
 
-        backtest_store(flow, start, end, config, output, false_alarms_per_series_month)
+        chosen: Language | None = None if language is None else "zh" if language is BacktestLanguage.CHINESE else "en"
+        budget = false_alarms_per_series_month
+        backtest_store(flow, start, end, config, output, budget, nulls=nulls, language=chosen)
         return
     if history is None or input_ is None or output is None:
         raise typer.BadParameter("--history, --input and --output are needed, or --flow for the own store")

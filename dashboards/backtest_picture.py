@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime
 from html import escape
 from typing import Any
 
 import numpy as np
 
 from ..metrics.backtest.store import Alarm, Levels
+from ..metrics.store.events import StoredEvent
+from .backtest_words import BacktestWords
 
 __all__ = ["Panel", "backtest_page"]
 
@@ -22,6 +24,7 @@ _STYLE = (
     "table{border-collapse:collapse;width:100%;font-size:13px}td,th{padding:4px 8px;text-align:left;"
     "border-bottom:1px solid #dde3ea}.p50,.p95{fill:none;stroke-width:1.5}.p50{stroke:#0d57a3}.p95{stroke:#b3560b}"
     ".alarm{fill:#d93025;fill-opacity:.16}.report{fill:#5a6775;fill-opacity:.1}.grid{stroke:#e3e8ee}"
+    ".event{stroke:#5a6775;stroke-dasharray:3 3;stroke-width:1.5}"
     "text{font-size:11px;fill:#5a6775}"
 )
 
@@ -31,26 +34,44 @@ class Panel:
     """One step: its levels, and what was found there."""
 
     title: str
+    step: str
     levels: Levels
     alarms: Sequence[Alarm]
 
 
 def backtest_page(
-    title: str, panels: Sequence[Panel], header: Sequence[str], rows: Sequence[Sequence[str]], zone: tzinfo
+    title: str,
+    panels: Sequence[Panel],
+    rows: Sequence[Sequence[str]],
+    words: BacktestWords,
+    events: Sequence[StoredEvent] = (),
 ) -> str:
-    """The page: a panel a step, then the table of what was found."""
-    parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"]
-    parts.append(f"<h1>{escape(title)}</h1><p><b class=p50 style='color:#0d57a3'>median</b>, ")
-    parts.append("<b style='color:#b3560b'>95 % quantile</b> of seconds; red: alarms from their estimated beginning, ")
-    parts.append("grey: reported only.</p>")
-    parts += [_panel(panel, zone) for panel in panels]
-    cells = "".join(f"<th>{escape(name)}</th>" for name in header)
+    """The page: a panel a step with the events of the span marked, then the table of what was found."""
+    text = words.translator.text
+    legend = (
+        ("#0d57a3", text("median")),
+        ("#b3560b", text("95 % quantile")),
+        ("#d93025", text("alarms, from their estimated beginning")),
+        ("#5a6775", text("reported only; dashed: events such as deployments")),
+    )
+    language = "zh-CN" if words.language == "zh" else "en"
+    parts = [f"<!doctype html><html lang={language}><meta charset=utf-8><title>{escape(title)}</title>"]
+    parts.append(f"<style>{_STYLE}</style><h1>{escape(title)}</h1><p>")
+    parts.append(" · ".join(f"<b style='color:{colour}'>{escape(label)}</b>" for colour, label in legend) + "</p>")
+    parts += [_panel(panel, words, events) for panel in panels]
+    cells = "".join(f"<th>{escape(name)}</th>" for name in words.header())
     body = "".join("<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>" for row in rows)
-    parts.append(f"<h2>Alarms</h2><table><tr>{cells}</tr>{body}</table>" if rows else "<p>No alarms.</p>")
+    alarms, nothing, heading = text("Alarms"), text("No alarms."), text("Events")
+    table = f"<h2>{escape(alarms)}</h2><table><tr>{cells}</tr>{body}</table>"
+    parts.append(table if rows else f"<p>{escape(nothing)}</p>")
+    if events:
+        parts.append(f"<h2>{escape(heading)}</h2><ul>")
+        parts += [f"<li>{escape(words.event(event))}</li>" for event in events]
+        parts.append("</ul>")
     return "".join(parts) + "</html>\n"
 
 
-def _panel(panel: Panel, zone: tzinfo) -> str:
+def _panel(panel: Panel, words: BacktestWords, events: Sequence[StoredEvent]) -> str:
     levels = panel.levels
     first, last = float(levels.start[0]), float(levels.start[-1]) + levels.seconds
     known = np.concatenate([levels.p50, levels.p95])
@@ -65,14 +86,14 @@ def _panel(panel: Panel, zone: tzinfo) -> str:
         return round(_HEIGHT - _BOTTOM - value / top * (_HEIGHT - _TOP - _BOTTOM), 1)
 
     parts = [f"<h2>{escape(panel.title)}</h2><svg viewBox='0 0 {_WIDTH:g} {_HEIGHT:g}' role=img>"]
-    parts.append(f"<title>{escape(panel.title)}: median and 95 % quantile, {len(panel.alarms)} findings</title>")
+    parts.append(f"<title>{escape(panel.title)}</title>")
     for alarm in panel.alarms:
         left = x(alarm.deviation.started_at)
         width = max(x(alarm.ended_at if alarm.ended_at is not None else last) - left, 1.5)
         kind = "alarm" if alarm.paged else "report"
         parts.append(
             f"<rect class={kind} x='{left}' y='{_TOP:g}' width='{width:.1f}' height='{_HEIGHT - _TOP - _BOTTOM:g}'>"
-            f"<title>{escape(alarm.deviation.kind.value)}</title></rect>"
+            f"<title>{escape(' '.join(words.row(alarm)[:2]))}</title></rect>"
         )
     for share in (0.0, 0.5, 1.0):
         at = y(top * share)
@@ -81,8 +102,15 @@ def _panel(panel: Panel, zone: tzinfo) -> str:
     for step in range(6):
         moment = first + (last - first) * step / 5
         anchor = "start" if step == 0 else "end" if step == 5 else "middle"
-        label = f"{datetime.fromtimestamp(moment, zone):%m-%d %H:%M}"
+        label = f"{datetime.fromtimestamp(moment, words.zone):%m-%d %H:%M}"
         parts.append(f"<text x='{x(moment)}' y='{_HEIGHT - 6:g}' text-anchor={anchor}>{label}</text>")
+    for event in events:
+        if first <= event.at <= last and event.step in (None, panel.step):
+            at = x(event.at)
+            parts.append(
+                f"<line class=event x1='{at}' x2='{at}' y1='{_TOP:g}' y2='{_HEIGHT - _BOTTOM:g}'>"
+                f"<title>{escape(words.event(event))}</title></line>"
+            )
     middle = levels.start + levels.seconds / 2
     for name, values in (("p95", levels.p95), ("p50", levels.p50)):
         parts.append(f"<path class={name} d='{_path(middle, values, x, y)}'/>")

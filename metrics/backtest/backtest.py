@@ -25,6 +25,7 @@ from ..detection.input import BucketGrid, Channel, Fleet, Measurements
 from ..detection.settings import DetectionSettings
 from ..observation import SeriesKey
 from .file import Floats, Integers, Recording, RecordingError
+from .promise import Promise
 
 __all__ = ["MONDAY", "BacktestEvent", "promise_kept", "run_backtest"]
 
@@ -108,23 +109,18 @@ def run_backtest(
 
 
 def promise_kept(stream: Recording, alarms: int, promised: float) -> str:
-    """One line: false alarms promised and observed a series-month, if the recording holds no change.
-
-    The interval is Byar's approximation to the exact Poisson limits (Breslow & Day 1987, IARC 82, page 69).
-    """
+    """One line: false alarms promised and observed a series-month, if the recording holds no change."""
     minutes = np.zeros(len(stream.names))
     for index in range(len(stream.names)):
         mine = stream.minute[stream.series == index]
         minutes[index] = mine.max() - mine.min() + 1 if len(mine) else 0
-    months = float(minutes.sum()) / (30 * 1440)
-    if months == 0:
+    promise = Promise(alarms, float(minutes.sum()) / (30 * 1440), promised)
+    if promise.months == 0:
         return "no data, so nothing can be said about the promise"
-    low = alarms * (1 - 1 / (9 * alarms) - 1.96 / (3 * alarms**0.5)) ** 3 if alarms else 0.0
-    more = alarms + 1
-    high = more * (1 - 1 / (9 * more) + 1.96 / (3 * more**0.5)) ** 3
+    low, high = promise.interval
     return (
-        f"promised {promised:g}, observed {alarms / months:.2f} false alarms a series-month "
-        f"(95 % interval {low / months:.2f} to {high / months:.2f}; {alarms} in {months:.1f} series-months)"
+        f"promised {promised:g}, observed {promise.observed:.2f} false alarms a series-month "
+        f"(95 % interval {low:.2f} to {high:.2f}; {alarms} in {promise.months:.1f} series-months)"
     )
 
 

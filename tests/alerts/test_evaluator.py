@@ -20,7 +20,7 @@ from cxgauge.alerts.alert import alert_from_json
 from cxgauge.alerts.announcer import Announcer
 from cxgauge.alerts.evaluation_settings import EvaluationSettings
 from cxgauge.alerts.evaluator import Evaluator
-from cxgauge.alerts.learning import LearningSchedule
+from cxgauge.alerts.learning import LearningSchedule, learn_from_store
 from cxgauge.alerts.lifecycle import LifecycleSettings
 from cxgauge.metrics.baseline.bytes import profile_from_bytes, profile_to_bytes
 from cxgauge.metrics.configuration.notifiers import LogNotifier
@@ -238,7 +238,8 @@ def test_kill_9_at_any_window_changes_nothing(bank: Any) -> None:
     assert len(expected["alerts"]) == 2
     forget(bank)
     random = np.random.default_rng(7)
-    kills, judged = [], 0
+    kills: list[int] = []
+    judged = 0
     while judged < len(times):
         command = [sys.executable, "-c", PROGRAM, bank.store.settings.database.dsn, str(bank.now)]
         last = int(random.integers(4, 14)) if len(kills) < 5 else None
@@ -408,8 +409,6 @@ def test_a_year_that_is_caught_up_with_is_one_learning() -> None:
 def test_learning_that_fails_is_tried_again_later_and_judging_goes_on(
     bank: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cxgauge.alerts.baselines as module
-
     settings = replace(SETTINGS, learning=LearningSchedule(interval_seconds=7200.0, history_seconds=86400.0))
     evaluator = make_evaluator(bank, settings)
     evaluator.tick()
@@ -419,7 +418,7 @@ def test_learning_that_fails_is_tried_again_later_and_judging_goes_on(
         calls.append(bank.now)
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(module, "learn_from_store", failing)
+    monkeypatch.setattr("cxgauge.alerts.baselines.learn_from_store", failing)
     bank.write(125)
     for _ in range(13):
         bank.write(1)
@@ -430,20 +429,17 @@ def test_learning_that_fails_is_tried_again_later_and_judging_goes_on(
 
 
 def test_judging_goes_on_while_a_baseline_is_learnt(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cxgauge.alerts.baselines as module
-
     settings = replace(SETTINGS, learning=LearningSchedule(interval_seconds=600.0, history_seconds=86400.0))
     evaluator = make_evaluator(bank, settings)
     evaluator.tick()
     begun, finish = threading.Event(), threading.Event()
-    original = module.learn_from_store
 
     def slow(*arguments: Any) -> Any:
         begun.set()
         finish.wait(60)
-        return original(*arguments)
+        return learn_from_store(*arguments)
 
-    monkeypatch.setattr(module, "learn_from_store", slow)
+    monkeypatch.setattr("cxgauge.alerts.baselines.learn_from_store", slow)
     bank.write(11)
     evaluator.tick()
     assert begun.wait(60)

@@ -84,6 +84,56 @@ def test_the_stored_past_is_judged_and_drawn(embedded_dsn: str, config: Path, tm
     assert (tags.addresses, tags.count.get("script")) == ([], None)
 
 
+def test_table_and_picture_in_chinese_with_events_marked(embedded_dsn: str, config: Path, tmp_path: Path) -> None:
+    write_story(embedded_dsn)
+    for title, at, flow in (("core 3.1", "2026-01-01T06:28", "transfer"), ("other", "2026-01-01T06:10", "log_in")):
+        run("events", "add", title, "--at", at, "--flow", flow, "--config", config)
+    picture = tmp_path / "picture.html"
+    span = ("--from", "2026-01-01T06:00", "--to", "2026-01-01T07:00", "--config", config)
+    code, out, error = run("backtest", "--flow", "transfer", *span, "--language", "zh", "-o", picture)
+    assert (code, error) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["范围", "类型", "开始", "发现", "变化", "95%", "置信区间", "延迟", "理论下限", "结束"]
+    assert any("变慢" in line and "2026-01-01 06:3" in line for line in lines[1:])
+    assert "此前历史 0.25 天" in out
+    text = picture.read_text(encoding="utf-8")
+    assert "lang=zh-CN" in text
+    assert text.count("class=event") == 1
+    assert "core 3.1" in text
+    assert "other" not in text
+    assert "中位数" in text
+    assert "Alarms" not in text
+
+
+@pytest.mark.parametrize(
+    ("language", "kept", "left_out"),
+    [
+        ("en", "it is not seen to be broken", "1 alerts in incidents and maintenance were left out"),
+        ("zh", "但也未见违背", "已排除事故和维护期间的 1 个告警"),
+    ],
+)
+def test_the_promise_is_held_against_a_quiet_past(
+    embedded_dsn: str, config: Path, language: str, kept: str, left_out: str
+) -> None:
+    write_story(embedded_dsn)
+    quiet = ("--from", "2026-01-01T05:00", "--to", "2026-01-01T06:00")
+    common = ("backtest", "--flow", "transfer", "--nulls", "--language", language, "--config", config)
+    code, out, error = run(*common, *quiet)
+    assert (code, error) == (0, "")
+    assert out.splitlines()[-1].endswith(kept)
+    assert "0.00" in out.splitlines()[-2]
+    assert left_out[2:] not in out
+    whole = ("--from", "2026-01-01T06:00", "--to", "2026-01-01T07:00")
+    broken = run(*common, *whole, "--false-alarms-per-series-month", 0.01)[1]
+    alarms = "more than promised" if language == "en" else "超出承诺"
+    assert alarms in broken
+    window = ("--at", "2026-01-01T06:25", "--ended-at", "2026-01-01T07:00")
+    run("events", "add", "core", "--kind", "incident", *window, "--flow", "transfer", "--config", config)
+    told = run(*common, *whole)[1]
+    assert left_out in told
+    assert told.splitlines()[-1].endswith(kept)
+
+
 def test_what_cannot_be_judged(embedded_dsn: str, config: Path) -> None:
     write_story(embedded_dsn)
     backwards = run("backtest", "--flow", "transfer", "--from", "now", "--to", "2d", "--config", config)
