@@ -43,6 +43,7 @@ _VALUES_SHOWN = 12
 _EXAMPLES = 10
 _EXAMPLE_SECONDS = 6 * 3_600.0  # single observations are read from the end of the period only
 _HORIZON_SECONDS = 3_600.0
+_FEWEST_RECENT = 100  # fewer show the noise of counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) 
         bands=read_bands(store, flow.name, step.name, period), events=event_marks(events, w),
         usual=usual_blocks(store, flow.name, step.name, period),
     )  # fmt: skip
+    if recent := _since_the_alert(store, flow, step, rows, report, asked):
+        charts[-1] = recent
     end = min(period.end, asked.now)
     tables = [
         change_table(report, step.name),
@@ -108,6 +111,32 @@ def _place(report: Report, step: StepSpec, asked: PageRequest) -> Cell:
             for one in report.figures.steps
         ]
     )
+
+
+def _since_the_alert(
+    store: Store, flow: FlowSpec, step: StepSpec, rows: Rows, report: Report, asked: PageRequest
+) -> Chart | None:
+    """The distribution since an open alert of the step began: over the whole period it would drown.
+
+    ``None`` without such an alert, with too few answers since, or where other things are compared.
+    """
+    if asked.compared is not None and asked.compared.kind.startswith(RELEASE):
+        return None
+    began = [one.lead.started_at for one in report.alerts if one.is_open and concerns(one, step.name)]
+    since = min(began, default=asked.now)
+    if not began or since <= asked.period.start:
+        return None
+    rollup = rows.rollup
+    after = StepData(rollup.select(rollup.window_start >= since), rows.keys)
+    before = StepData(rollup.select(rollup.window_start + rollup.window_seconds <= since), rows.keys)
+    if after.answered < _FEWEST_RECENT:
+        return None
+    text = asked.wording.translator.text
+    usual = usual_blocks(store, flow.name, step.name, Period(since, max(asked.now, since + 1)))
+    return compared_distribution(
+        after, before, asked.wording, names=(text("since the alert began"), text("before it, in this period")),
+        usual=usual, target=step.timeliness.target_seconds,
+    )  # fmt: skip
 
 
 def _sensitivity(store: Store, flow: FlowSpec, step: StepSpec, w: Wording) -> tuple[str, str]:

@@ -406,3 +406,11 @@ def test_the_step_page_draws_what_is_usual(site: Site, make_day: MakeDay) -> Non
     text = site.get("/flows/bill_inquiry/steps/bill_total?from=2026-03-14&to=2026-03-15").text
     assert "usual (same hours, 3 days)" in text
     assert text.count('<path class="band usual"') == 1
+    assert "since the alert began" in text
+    assert "this period" not in re.findall(r'<span class="key [a-z]+">([^<]+)</span>', text)
+
+    with site.store.connection() as connection:
+        connection.execute("DELETE FROM alerts")
+    quiet = site.get("/flows/bill_inquiry/steps/bill_total?from=2026-03-14&to=2026-03-15").text
+    assert "since the alert began" not in quiet
+    assert "this period" in re.findall(r'<span class="key [a-z]+">([^<]+)</span>', quiet)
