@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import urlencode
@@ -107,7 +108,8 @@ class AccessControl:
         try:
             await self._app(scope, again, _with_cookie(request, watched, self._config()))
         except Exception as error:
-            _log.error("page failed", path=request.url.path, exc_info=error)
+            trace = "".join(traceback.format_exception(error))  # without local variables: one may be a password
+            _log.error("page failed", path=request.url.path, trace=trace)
             if begun:
                 raise
             await self._failure(request, 500, "fault")(scope, receive, send)  # here, so that it has our headers too

@@ -58,7 +58,7 @@ class OpenIdError(ValueError):
     """
 
     def __init__(self, refusal: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(" ".join(message.split()))
         self.refusal = refusal
 
 
@@ -299,7 +299,7 @@ class OpenId:
     def _get(self, url: str, bearer: str = "") -> Mapping[str, Any]:
         headers = {"accept": "application/json"} | ({"authorization": f"Bearer {bearer}"} if bearer else {})
         with self._client() as client:
-            response = client.get(url, headers=headers, withhold_token=True)
+            response = client.request("GET", url, headers=headers, withhold_token=True)
             if response.status_code != 200:  # a redirect is none of the answers a provider gives here
                 raise OpenIdError(Refusal.PROVIDER, f"{url} answered {response.status_code}")
             try:
