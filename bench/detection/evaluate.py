@@ -25,6 +25,10 @@ CHANGES = (
     *("up1.05", "up1.1", "up1.2", "up1.5", "up0.9", "up0.8", "ramp", "pulse", "part1.2", "part1.5", "tail", "creep"),
     *("fail1.5", "fail2", "fail3", "fail10", "silence"),
 )
+_HEAD = (
+    "| change | cases | limit (minutes) | median delay | of the limit | in an hour | in a day "
+    "| interval holds the effect | start off by (minutes) |\n|---|---|---|---|---|---|---|---|---|"
+)
 QUIET = ("spike1.2", "spike1.5", "spike", "spike3", "drop", "burst", "mix", "clock", "job", "gap")
 _KINDS = {"creep": (*PAGED, "creep"), "up0.9": ("down",), "up0.8": ("down",), "silence": ("volume",)}
 _LEFT_OUT = (("fail1.5", 0.001), ("fail10", 0.01))
@@ -92,8 +96,7 @@ def main() -> None:
         clock = time.perf_counter()
         cell = run_cell(rate, range(options.seeds), labels, options.repeats, options.seed_set)
         print(f"### {rate:g} observations a minute\n")
-        print("| change | cases | limit (minutes) | median delay | of the limit | in an hour | in a day "
-              "| interval holds the effect | start off by (minutes) |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+        print(_HEAD)
         for label in [label for label in labels if label in CASES and label not in QUIET]:
             for name, streams in groups(cell, label):
                 print(describe(cell, label, name, streams))
