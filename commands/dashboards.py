@@ -108,6 +108,9 @@ def export(
     database: _Database = None,
     database_user: _User = "grafana",
     database_tls: _Tls = "require",
+    database_password_file: Annotated[
+        Path | None, typer.Option("--database-password-file", help="Where Grafana finds the password, if in a file.")
+    ] = None,
     prometheus: _Prometheus = None,
     traces: _Traces = None,
     folder: _Folder = "cxgauge",
@@ -115,7 +118,8 @@ def export(
 ) -> None:
     r"""Write provisioning files that a fresh Grafana loads.
 
-    The password is not among them: Grafana takes it from its environment, CXGAUGE_GRAFANA_DATABASE_PASSWORD.
+    The password is not among them: Grafana takes it from its environment, CXGAUGE_GRAFANA_DATABASE_PASSWORD, or from
+    the file that --database-password-file names.
 
     \b
     Example:  cxgauge dashboards export provisioning/ --database db:5432/cxgauge --prometheus http://prometheus:9090
@@ -124,7 +128,8 @@ def export(
 
     boards = _boards(load_config(config), flows, language)
     sources = _sources(database, database_user, database_tls, prometheus, traces)
-    files = provisioning_files(boards, sources, mounted_at, folder)
+    password_file = None if database_password_file is None else str(database_password_file)
+    files = provisioning_files(boards, sources, mounted_at, folder, password_file)
     try:
         changed = write_files(files, directory)
     except OSError as error:

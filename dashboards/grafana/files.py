@@ -23,11 +23,12 @@ def provisioning_files(
     datasources: Sequence[Mapping[str, Any]],
     mounted_at: str = "/etc/grafana/provisioning",
     folder: str = "cxgauge",
+    password_file: str | None = None,
 ) -> dict[str, str]:
     """The files by name, relative to the folder that Grafana reads its provisioning from.
 
     ``mounted_at`` is where Grafana sees that folder. The password of the database is left to a variable of
-    Grafana's environment, CXGAUGE_GRAFANA_DATABASE_PASSWORD.
+    Grafana's environment, CXGAUGE_GRAFANA_DATABASE_PASSWORD, or to a file that Grafana can read.
     """
     provider = {
         "name": "cxgauge",
@@ -40,8 +41,9 @@ def provisioning_files(
     }
     files = {_PROVIDER: _yaml({"apiVersion": 1, "providers": [provider]})}
     if datasources:
+        password = _PASSWORD if password_file is None else f"$__file{{{password_file}}}"
         sources = [
-            {**_escaped(source), **({"secureJsonData": {"password": _PASSWORD}} if "user" in source else {})}
+            {**_escaped(source), **({"secureJsonData": {"password": password}} if "user" in source else {})}
             for source in datasources
         ]
         files[_SOURCES] = _yaml({"apiVersion": 1, "datasources": sources})
