@@ -47,10 +47,30 @@ def name_values(
         best = int(found.argmax())
         if found[best] <= 0:
             break
+        best = _narrowed(best, candidates, member, open_, gain, (threshold, effect))
         chosen = (member[best] > 0) & (open_ > 0)
         named.append((candidates[best], chosen))
         open_[chosen] = 0.0
     return named
+
+
+def _narrowed(
+    best: int, candidates: Sequence[Pairs], member: Floats, open_: Floats, gain: Gain, least: tuple[float, float]
+) -> int:
+    """The pair within a single value that carries the value's change, if the rest of the value changed otherwise.
+
+    A value looks guilty when one of its pairs is; within the value alone the pair then stands out.
+    """
+    threshold, effect = least
+    if len(candidates[best]) > 1:
+        return best
+    found, difference = gain(member, open_ * member[best])
+    (value,) = candidates[best]
+    pairs = np.array([len(each) > 1 and value in each for each in candidates])
+    right_way = np.nan_to_num(difference) * np.sign(effect) >= _LEAST_EXCESS * abs(effect)
+    found = np.where(pairs & right_way, np.nan_to_num(found), 0.0)
+    narrower = int(found.argmax())
+    return narrower if found[narrower] >= threshold else best
 
 
 def _candidates(cells: Sequence[Mapping[str, str]], present: NDArray[np.bool_]) -> tuple[list[Pairs], Floats]:

@@ -82,10 +82,11 @@ def test_the_guilty_value_of_a_slow_down_is_named_first(who: dict[str, str]) -> 
     assert sum(first_named(each) == who for each in found) >= 57
 
 
-@pytest.mark.parametrize("who", CAUSES[:3], ids=str)
+@pytest.mark.parametrize("who", CAUSES, ids=str)
 def test_the_guilty_value_of_failures_is_named_first(who: dict[str, str]) -> None:
     rng = np.random.default_rng(11)
-    found = [simulate(rng, who, ratio=1.0, failing=12.0, after=6000) for _ in range(60)]
+    after = 20_000 if len(who) > 1 else 6000  # of a pair there are fewer answers
+    found = [simulate(rng, who, ratio=1.0, failing=12.0, after=after) for _ in range(60)]
     assert sum(first_named(each) == who for each in found) >= 57
 
 
