@@ -23,6 +23,7 @@ from .budget import TAILS, Budget, count_families, divide_budget
 from .cells import CellConstants, Rows, gather_constants, learn_cells
 from .count import calibrate_count_history
 from .parts import FleetPart, divide, put_together
+from .pooling import pool_young
 from .profile import Profile
 from .rates import RateColumns, cell_totals
 from .scopes import ScopeColumns, cell_members
@@ -79,7 +80,7 @@ def learn(
         _learn_part(rows, part.fleet, settings, time, number, space) for part, rows in _apart(history, fleet, parts)
     ]
     profile = put_together(profiles, parts, fleet)
-    return replace(profile, special=learn_special_days(profile, special))
+    return pool_young(replace(profile, special=learn_special_days(profile, special)), number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def _learn_part(
     hour = np.minimum(table.local.second // 3600, 23).astype(np.int64)
     traffic = each.seen / windows
     span = windows * settings.window_seconds if len(history) else 0.0
+    own_history = (windows - columns.first_seen()) * settings.window_seconds
     return Profile(
         fleet=fleet,
         settings=settings,
@@ -173,11 +175,11 @@ def _learn_part(
         shift=shift,
         count=calibrate_count_history(rates.history, hour, budget.counts, settings),
         reasons=tuple(
-            _reason(span, float(traffic[inside].sum()), scope.dimensions != (), settings)
-            for scope, inside in zip(fleet.scopes, fleet.members, strict=True)
+            _reason(min(span, age) if age > 0 else span, float(traffic[inside].sum()), scope.dimensions != (), settings)
+            for scope, inside, age in zip(fleet.scopes, fleet.members, own_history.tolist(), strict=True)
         ),
         special=SpecialDays.none(cells, len(fleet.scopes)),
-        history_seconds=(windows - columns.first_seen()) * settings.window_seconds,
+        history_seconds=own_history,
     )
 
 

@@ -19,7 +19,7 @@ from .profile import Profile
 from .season import Season
 from .shift import ShiftTest
 
-__all__ = ["FleetPart", "divide", "put_together"]
+__all__ = ["FleetPart", "divide", "join", "put_together"]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
@@ -121,15 +121,15 @@ def put_together(profiles: Sequence[Profile], parts: Sequence[FleetPart], fleet:
     return Profile(
         fleet=fleet,
         settings=profiles[0].settings,
-        learnt_until=profiles[0].learnt_until,
-        span_seconds=profiles[0].span_seconds,
+        learnt_until=max(profile.learnt_until for profile in profiles),
+        span_seconds=max(profile.span_seconds for profile in profiles),
         season=part_of("season", Season, by_cell),
         volume=part_of("volume", Season, by_scope),
         mix=part_of("mix", Season, by_scope),
         shift=part_of("shift", ShiftTest, by_quantity),
         count=part_of("count", CountTest, by_test, whole=("ratios",)),
         reasons=tuple(reasons),
-        special=SpecialDays.none(len(fleet.cells), scopes),
+        special=_joined_special(profiles, parts, fleet),
         pair_rate=gather(lambda profile: profile.pair_rate, [_pairs(part, pairs) for part in parts]),
         tail_slope=gather(lambda profile: profile.tail_slope, by_scope, 0),
         history_seconds=gather(lambda profile: profile.history_seconds, by_scope),
@@ -138,6 +138,41 @@ def put_together(profiles: Sequence[Profile], parts: Sequence[FleetPart], fleet:
             for name in ("scale", "slope", "spread", "known", "traffic", "tail_edge", "tail_rate")
         },
     )
+
+
+def join(profiles: Sequence[Profile]) -> Profile:
+    """The profile of several fleets together that have no flow in common, learnt with the same settings.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not profiles:
+        raise ValueError("there is no profile to join; learn at least one")
+    fleets = [profile.fleet for profile in profiles]
+    whole = Fleet.build([cell for fleet in fleets for cell in fleet.cells], fleets[0].grid)
+    scope_place = {scope: place for place, scope in enumerate(whole.scopes)}
+    channel_place = {(each.scope, each.check): place for place, each in enumerate(whole.channels)}
+    parts, first = [], 0
+    for fleet in fleets:
+        scopes = np.array([scope_place[scope] for scope in fleet.scopes], dtype=np.int64)
+        channels = [channel_place[int(scopes[each.scope]), each.check] for each in fleet.channels]
+        cells = np.arange(first, first + len(fleet.cells))
+        parts.append(FleetPart(fleet, cells, scopes, np.array(channels, dtype=np.int64)))
+        first += len(cells)
+    return put_together(profiles, parts, whole)
+
+
+def _joined_special(profiles: Sequence[Profile], parts: Sequence[FleetPart], fleet: Fleet) -> SpecialDays:
+    """What special days were like; of kinds that a part did not see, nothing."""
+    names = np.unique(np.concatenate([profile.special.names for profile in profiles]))
+    days = np.zeros(len(names))
+    level, volume = np.zeros((len(names), 24, len(fleet.cells))), np.zeros((len(names), 24, len(fleet.scopes)))
+    for profile, part in zip(profiles, parts, strict=True):
+        for place, kind in enumerate(np.searchsorted(names, profile.special.names)):
+            days[kind] = max(days[kind], profile.special.days[place])
+            level[kind][:, part.cells] = profile.special.level[place]
+            volume[kind][:, part.scopes] = profile.special.volume[place]
+    return SpecialDays(names, days, level, volume)
 
 
 def _tests(part: FleetPart, scopes: int) -> Integers:

@@ -17,11 +17,14 @@ from .jobs import fit_jobs, pulled_in
 from .season import FINE_BINS, Season
 from .timetable import Timetable
 
-__all__ = ["fit_season"]
+__all__ = ["fill_unknown", "fit_season"]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
+_ALONE = 0.99  # share of a series' data in one fold above which the other folds cannot foretell it
+_YOUNG_DAYS = 10  # series that begin so late are fitted on their own days
+_NEW_SECONDS = 2 * 86_400.0  # with less data a series has its family's shape, or none
 _BANDWIDTHS = (0.0, 1.0, 2.0, 4.0)  # quarter hours
 _FINE_MIDDLES = (np.arange(FINE_BINS) + 0.5) * (86_400 / FINE_BINS)
 
@@ -41,6 +44,9 @@ def fit_season(
     Returns:
         The season fitted on everything, and the cross-fitted levels ``[T, C]``, float32.
     """
+    starts = _late_starts(weight, table) if seasonal else np.zeros(0, dtype=np.int64)
+    if starts.any():
+        return _fit_by_age(x, weight, table, family, starts)
     total, weights = table.weighted_sums(x, weight)
     if not seasonal:
         bottom = weights.sum(axis=(0, 1))
@@ -59,6 +65,64 @@ def fit_season(
         predicted += jobs_left[table.fold, table.day_type]
     season, left = _with_week(season, left, total - weights * predicted, weights, table)
     return season, table.spread_out(left, jobs_left)
+
+
+def _late_starts(weight: Floats, table: Timetable) -> Integers:
+    """The first window of the day on which each series began, 0 for those that are as old as the history."""
+    some = weight > 0
+    day = np.where(some.any(axis=0), table.day[some.argmax(axis=0)], 0)
+    young = (day > 0) & (table.days - day < _YOUNG_DAYS) & (table.days >= _YOUNG_DAYS)
+    return np.where(young, np.searchsorted(table.day, day), 0)
+
+
+def _fit_by_age(
+    x: Floats, weight: Floats, table: Timetable, family: Integers, starts: Integers
+) -> tuple[Season, Floats]:
+    """:func:`fit_season`, each young series on its own days, those of less than two days by their family's shape."""
+    grown = np.flatnonzero(starts == 0)
+    predicted = np.zeros(x.shape, dtype=np.float32)
+    found: list[tuple[Integers, Season]] = []
+    if len(grown):
+        season, predicted[:, grown] = fit_season(x[:, grown], weight[:, grown], table, family[grown], seasonal=True)
+        found.append((grown, season))
+    for start in np.unique(starts[starts > 0]).tolist():
+        mine = np.flatnonzero(starts == start)
+        own = table.since(start)
+        part = (x[start:, mine], weight[start:, mine])
+        first = (part[1] > 0).argmax(axis=0).min()
+        seconds = float((len(own.day) - first) * table.window_seconds)
+        if seconds < _NEW_SECONDS:
+            shape = _shape_of_grown(found[0] if len(grown) else None, family, mine)
+            season = _with_shape(shape, *own.weighted_sums(*part), own)
+            predicted[start:, mine] = own.spread_out([season], None)
+        else:
+            season, predicted[start:, mine] = fit_season(*part, own, family[mine], seasonal=True)
+        found.append((mine, season))
+    order = np.argsort(np.concatenate([places for places, _ in found]))
+    return Season.joined([season for _, season in found]).take(order), predicted
+
+
+def _shape_of_grown(grown: tuple[Integers, Season] | None, family: Integers, series: Integers) -> Floats:
+    """The mean shape of the grown series of each series' family ``[types, 96, len(series)]``, flat without any."""
+    shape = np.zeros((1 if grown is None else len(grown[1].level), SLOTS_PER_DAY, len(series)))
+    if grown is not None:
+        for place, own in enumerate(family[series]):
+            inside = family[grown[0]] == own
+            if inside.any():
+                levels = grown[1].level[..., inside]
+                shape[..., place] = (levels - levels.mean(axis=(0, 1))).mean(axis=-1)
+    return shape
+
+
+def _with_shape(shape: Floats, total: Floats, weight: Floats, table: Timetable) -> Season:
+    """Seasons of a known shape, at the level that the data have."""
+    flat = np.zeros(shape.shape[2])
+    season = Season(shape, np.zeros((7, 24, len(flat))), np.zeros((len(shape), FINE_BINS, len(flat))))
+    kind = table.true_type if len(shape) > 1 else np.zeros(table.days, dtype=np.int64)
+    usual = np.stack([season.smooth(int(each), _FINE_MIDDLES) for each in kind])
+    bottom = weight.sum(axis=(0, 1))
+    level = np.divide((total - weight * usual).sum(axis=(0, 1)), bottom, out=flat, where=bottom > 0)
+    return Season(shape + level, season.week, season.job)
 
 
 def _by_day(left: list[Season], table: Timetable) -> Floats:
@@ -94,8 +158,42 @@ def _fit_smooth(total: Floats, weight: Floats, family: Integers, table: Timetabl
         left[..., better] = fits[..., better]
         if better.any():
             level[..., better] = _profile(total_sum, total_weight, bandwidth, own)[..., better]
+    # data in one fold only: nothing else foretells it
+    alone = fold_weight.sum(axis=(1, 2)) > _ALONE * total_weight.sum(axis=(0, 1))
+    for f in range(folds):
+        left[f][..., alone[f]] = level[..., alone[f]]
+    fill_unknown(level, total_weight, shared, family)
+    for f in range(folds):
+        fill_unknown(left[f], total_weight, shared, family)
     week, job = np.zeros((7, 24, count)), np.zeros((types, FINE_BINS, count))
     return Season(level, week, job), [Season(left[f], week, job) for f in range(folds)]
+
+
+def fill_unknown(level: Floats, weight: Floats, shared: Floats, family: Integers) -> None:
+    """Give quarter hours without any data a level, in place.
+
+    They take the shape of the family where other series of it have data then, otherwise the line between the nearest
+    quarter hours with data, around the clock; a day type without any takes the other's levels.
+
+    Args:
+        level: Levels ``[types, 96, C]``.
+        weight: Weight of the data in each ``[types, 96, C]``.
+        shared: Shape of each series' family around its mean, likewise.
+        family: Family of each series.
+    """
+    known = weight > 0
+    for series in np.flatnonzero(~known.all(axis=(0, 1)) & known.any(axis=(0, 1))):
+        mine, values = known[..., series], level[..., series]
+        others = (weight[..., family == family[series]].sum(axis=-1) > weight[..., series]) & ~mine
+        own = values[mine].mean() - shared[..., series][mine].mean()
+        for kind in range(len(level)):
+            if mine[kind].any():
+                here = np.flatnonzero(mine[kind])
+                missing = np.flatnonzero(~mine[kind])
+                values[kind, missing] = np.interp(missing, here, values[kind, here], period=SLOTS_PER_DAY)
+        for kind in np.flatnonzero(~mine.any(axis=1)).tolist():
+            values[kind] = values[1 - kind]
+        values[others] = own + shared[..., series][others]
 
 
 def _slot_sums(total: Floats, weight: Floats, table: Timetable) -> tuple[Floats, Floats]:

@@ -65,6 +65,22 @@ class Timetable:
             local, day, day_type, local.weekday[first], fold, types, int(fold.max()) + 1, starts, key[starts]
         )  # fmt: skip
 
+    def since(self, first: int) -> Timetable:
+        """The windows from ``first`` on as a history of their own."""
+        local = self.local
+        parts = (local.day, local.second, local.day_type, local.weekday, local.special)
+        return Timetable.of(LocalTime(*(each[first:] for each in parts)))
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of a window."""
+        return float(np.median(np.diff(self.local.second[:100]))) if len(self.day) > 1 else 60.0
+
+    @property
+    def true_type(self) -> Integers:
+        """Each day's type, whether or not types are told apart here, ``[D]``."""
+        return self.local.day_type[np.searchsorted(self.day, np.arange(self.days))]
+
     @property
     def days(self) -> int:
         """Number of days."""
@@ -102,11 +118,13 @@ class Timetable:
         fine = np.minimum(second // (86_400 / FINE_BINS), FINE_BINS - 1).astype(np.int64)
         out = np.empty((len(self.day), seasons[0].level.shape[2]), dtype=np.float32)
         templates: dict[tuple[int, int], Floats] = {}
+        one_type, true_type = len(seasons[0].level) == 1, self.true_type
         edges = np.flatnonzero(np.concatenate(([True], self.day[1:] != self.day[:-1], [True])))
         for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             day = int(self.day[begin])
             fold = int(self.fold[day]) if len(seasons) > 1 else 0
-            kind, weekday = int(self.day_type[day]), int(self.weekday[day])
+            kind = 0 if one_type else int(true_type[day])
+            weekday = int(self.weekday[day])
             key = fold, kind
             if key not in templates:
                 template = seasons[fold].smooth(kind, second) + seasons[fold].job[kind][fine]
