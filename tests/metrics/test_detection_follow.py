@@ -86,6 +86,15 @@ def test_a_spike_of_three_windows_is_silent(profile):
         assert [d.kind for d in found if d.kind in PAGED] == []
 
 
+@pytest.mark.parametrize(("effect", "windows"), [(0.2, {3}), (0.5, {4, 5})])
+def test_a_lasting_change_is_told_as_soon_as_it_is_no_spike(profile, effect, windows):
+    shift = np.where(np.arange(DAY) >= 70, effect, 0.0)
+    for seed in range(3):
+        found = follow(profile, simulate(50 + seed, 28 * DAY, DAY, shift=shift))
+        slower = [d for d in found if d.kind is DeviationKind.SLOWER and d.scope.dimensions == ()]
+        assert round((slower[0].detected_at - MONDAY) / WINDOW) - 28 * DAY - 70 in windows
+
+
 def test_daylight_saving_elsewhere_is_silent(profile):
     found = follow(profile, simulate(20, 27 * DAY, 3 * DAY, hour_ahead=True))
     assert [d.kind for d in found if d.kind in PAGED] == []
