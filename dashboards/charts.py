@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor, log10
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics.sketch import bucket_seconds
+from .chart_data import Band, log_data, time_data
 from .series import StepPoints
 from .wording import Wording
 
@@ -50,7 +52,8 @@ class Chart:
     """A chart ready for the template ``chart.svg.j2``.
 
     ``description`` says in words what the picture shows; ``bands`` are filled areas, ``rules`` level lines, ``shades``
-    spans of time as ``(x, width, label)``, ``marks`` moments such as deployments.
+    spans of time as ``(x, width, label)``, ``marks`` moments such as deployments; ``data`` is what a script shows to
+    whoever points at a line.
     """
 
     title: str
@@ -68,6 +71,7 @@ class Chart:
     top: float = _TOP
     right: float = WIDTH - _RIGHT
     bottom: float = HEIGHT - _BOTTOM
+    data: dict[str, Any] | None = None
 
 
 class _Scale:
@@ -121,7 +125,21 @@ def duration_chart(
         rules=rules,
         shades=tuple((x(a), max(1.5, round(x(b) - x(a), 2)), label) for a, b, label in shades),
         marks=tuple(Mark(x(at), label) for at, label in events if start <= at <= end),
-    )
+        data=time_data(
+            [point.start for point in points.points], points.seconds,
+            [(line.kind, line.name, [getattr(p, line.kind) for p in points.points]) for line in lines],
+            w, rate=False, ends=(0.0, _nice(top)), shades=shades,
+            marks=[(at, label) for at, label in events if start <= at <= end],
+            level=None if target_seconds is None else (target_seconds, rules[0].label),
+            band=_band(text("usual"), bands),
+        ),
+    )  # fmt: skip
+
+
+def _band(name: str, bands: Sequence[tuple[float, float, float]]) -> Band | None:
+    """What is usual, hour by hour."""
+    starts, lows, highs = ([one[part] for one in bands] for part in range(3))
+    return (name, starts, lows, highs) if bands else None
 
 
 def rate_chart(
@@ -136,7 +154,8 @@ def rate_chart(
 ) -> Chart:
     """Good-answer rate over time, with the objective as a level line."""
     text = w.translator.text
-    rates = [point.good / point.observations for point in points.points if point.observations]
+    found = points.points
+    rates = [point.good / point.observations for point in found if point.observations]
     low = min([*rates, objective if objective is not None else 1.0], default=0.0)
     floor_rate = max(0.0, 1 - _nice(1 - low)) if low < 1 else 0.9
     x, y = _Scale(start, end, _LEFT, WIDTH - _RIGHT), _Scale(floor_rate, 1.0, HEIGHT - _BOTTOM, _TOP)
@@ -159,7 +178,14 @@ def rate_chart(
         rules=rules,
         shades=tuple((x(a), max(1.5, round(x(b) - x(a), 2)), label) for a, b, label in shades),
         marks=tuple(Mark(x(at), label) for at, label in events if start <= at <= end),
-    )
+        data=time_data(
+            [point.start for point in points.points], points.seconds,
+            [("good", text("Good answers"), [p.good / p.observations if p.observations else None for p in found])],
+            w, rate=True, ends=(floor_rate, 1.0), shades=shades,
+            marks=[(at, label) for at, label in events if start <= at <= end],
+            level=None if objective is None else (objective, rules[0].label),
+        ),
+    )  # fmt: skip
 
 
 def distribution_chart(
@@ -212,6 +238,14 @@ def distribution_chart(
         tuple(reversed(lines)),
         bands=(Line(_between(logs, band, x, y), "usual", usual_name),) if band is not None else (),
         marks=_target_mark(target_seconds, logs, x, w),
+        data=log_data(
+            (10.0**logs).tolist(),
+            [(kind, name, share.tolist()) for share, (kind, name) in zip(shares, kinds, strict=False)],
+            w,
+            ends=(0.0, _nice(top)),
+            marks=[(target_seconds, mark.label) for mark in _target_mark(target_seconds, logs, x, w) if target_seconds],
+            band=(usual_name, (10.0**logs).tolist(), band[0].tolist(), band[1].tolist()) if band is not None else None,
+        ),
     )
 
 

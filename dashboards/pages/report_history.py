@@ -14,6 +14,7 @@ from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.reports import DeliveryState, ReportRun, read_file, read_runs
 from ...metrics.store.store import Store
 from ..report.files import REPORT_TYPES
+from ..report.html import with_scripts
 from ..scheduled.delivery import FOLDER
 from ..scheduled.schedule import next_report
 from ..wording import NOTHING, Wording
@@ -156,6 +157,8 @@ def report_file(store: Store, flows: Mapping[str, FlowSpec], run_id: str, kind: 
         content = read_file(connection, run_id, kind)
     if content is None:
         return None
+    if kind == "html":
+        content = with_scripts(content.decode()).encode()
     shown = "inline" if kind in ("html", "pdf") else "attachment"
     headers = {
         "content-disposition": f'{shown}; filename="{run.run_id}.{kind}"',

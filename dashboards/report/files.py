@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...metrics.store.store import Store
 from ..pdf import html_to_pdf
-from .html import read_pictures, report_html
+from .html import read_pictures, report_html, with_scripts
 from .json import report_json
 from .markdown import report_markdown
 from .report import Report
@@ -40,7 +40,7 @@ def render_report(store: Store, report: Report, kind: str) -> str | bytes:
         case "xlsx":
             return report_xlsx(report)
         case "html":
-            return report_html(report, read_pictures(store, report))
+            return with_scripts(report_html(report, read_pictures(store, report)))
         case "pdf":
             return html_to_pdf(report_html(report, read_pictures(store, report)))
         case _:

@@ -27,6 +27,7 @@ from ..figure_types import Period
 from ..periods import compared_period
 from ..rendering import render
 from ..report.files import render_report
+from ..report.html import read_pictures, report_html, with_scripts
 from ..report.layout import report_values
 from ..report.report import build_report
 from ..wording import Wording
@@ -211,7 +212,10 @@ class Reporter:
         report = build_report(self._store, flow, period, compared, wording, now=self._clock())
         files: dict[str, bytes] = {}
         for kind in dict.fromkeys(schedule.formats):
-            content = render_report(self._store, report, kind)
+            if kind == "html":  # kept without the scripts, which are many times its size
+                content: str | bytes = report_html(report, read_pictures(self._store, report))
+            else:
+                content = render_report(self._store, report, kind)
             files[kind] = content.encode() if isinstance(content, str) else content
         files[MAIL] = render("report_mail.html.j2", wording, **report_values(report)).encode()
         targets = list(dict.fromkeys(schedule.notifiers)) + ([FOLDER] if schedule.folder is not None else [])
@@ -267,6 +271,8 @@ class Reporter:
         with self._store.connection() as connection:
             (run,) = runs.read_runs(connection, run_id=claimed.run_id)
             files = {kind: runs.read_file(connection, run.run_id, kind) or b"" for kind in (*run.formats, MAIL)}
+        if "html" in files:
+            files["html"] = with_scripts(files["html"].decode()).encode()
         schedule = next((one for one in config.reports if one.name == run.schedule), None)
         if schedule is None:
             return Delivery(Outcome.REFUSED, f"schedule {run.schedule} is not configured any more")

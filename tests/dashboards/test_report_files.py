@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import re
@@ -15,7 +17,7 @@ import pytest
 
 from cxgauge.dashboards.figure_types import Comparison, Period
 from cxgauge.dashboards.pdf import PROGRAM_VARIABLE, PdfError, find_chromium, html_to_pdf
-from cxgauge.dashboards.report.html import read_pictures, report_html
+from cxgauge.dashboards.report.html import read_pictures, report_html, with_scripts
 from cxgauge.dashboards.report.json import report_json
 from cxgauge.dashboards.report.markdown import report_markdown
 from cxgauge.dashboards.report.report import Report, build_report
@@ -85,11 +87,43 @@ def test_workbook_has_numbers_as_numbers(report: Report) -> None:
 
 def test_html_is_one_file_that_needs_no_script(store: Store, report: Report) -> None:
     html = report_html(report, read_pictures(store, report))
-    assert "<script" not in html
+    assert re.findall("<script(?! type=.application/json. class=.chart-data.>)", html) == []
     assert re.findall(r'(?:src|href)="[^"]*"', html) == []
     assert html.count("<svg") >= 6
     assert "Cards | bills" in html
     assert "Distribution of durations" in html
+
+
+def test_scripts_are_in_the_file_and_allowed_by_their_hash_only(store: Store, report: Report) -> None:
+    html = with_scripts(report_html(report, read_pictures(store, report)))
+    scripts = re.findall("<script>(.*?)</script>", html, re.DOTALL)
+    hashes = {base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts}
+    policy = re.findall('http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    assert len(scripts) == 2
+    assert policy[0].startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-")
+    assert set(re.findall("'sha256-([^']*)'", policy[0])) == hashes
+
+
+def test_charts_answer_in_chromium_and_print_without_a_script(
+    store: Store, report: Report, chromium: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(with_scripts(report_html(report, read_pictures(store, report))), "utf-8")
+    errors: list[str] = []
+    page = chromium.new_page()
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    page.wait_for_selector(".echart canvas")
+    assert page.locator(".echart").count() == 6
+    assert page.locator("figure.chart > svg").first.is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator("figure.chart > svg").first.is_visible()
+    assert page.locator(".echart").first.is_hidden()
+    assert errors == []
+    still = chromium.new_context(java_script_enabled=False).new_page()
+    still.goto(path.as_uri())
+    assert still.locator("figure.chart > svg").first.is_visible()
 
 
 def test_titles_and_names_are_escaped(store: Store, today: Period, english: Wording) -> None:
