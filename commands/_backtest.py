@@ -109,7 +109,7 @@ def backtest_store(  # noqa: PLR0915 (one step after the other)
     for step in flow.steps:
         inside = [number for number, key in enumerate(profile.fleet.cells) if key.step == step.name]
         if inside:
-            here = [alarm for alarm in alarms if alarm.deviation.scope.step in (None, step.name)]
+            here = _of_step(alarms, step.name, settings.lifecycle.group_seconds)
             levels = levels_of(stream, inside, first, last, float(seconds))
             panels.append(Panel(step.title.in_language(words.language), step.name, levels, here))
     title = f"{flow.title.in_language(words.language)}, {words.time(first)} – {words.time(last)}"
@@ -118,6 +118,23 @@ def backtest_store(  # noqa: PLR0915 (one step after the other)
     except OSError as error:
         raise fail(f"{output} cannot be written: {error.strerror}") from None
     _say([words.picture(output)])
+
+
+def _of_step(alarms: Sequence[Alarm], step: str, group_seconds: float) -> list[Alarm]:
+    """Alarms of a step, and of the whole flow where no single step says it at the same time."""
+
+    def said_by_a_step(alarm: Alarm) -> bool:
+        began = alarm.deviation.started_at
+        return any(
+            each.deviation.scope.step is not None and abs(each.deviation.started_at - began) <= group_seconds
+            for each in alarms
+        )
+
+    return [
+        alarm
+        for alarm in alarms
+        if alarm.deviation.scope.step == step or (alarm.deviation.scope.step is None and not said_by_a_step(alarm))
+    ]
 
 
 def _say(lines: Sequence[str]) -> None:

@@ -21,7 +21,8 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 1000.0, 220.0, 64.0, 8.0, 8.0, 2
 _STYLE = (
     "body{font:14px system-ui,sans-serif;margin:24px auto;max-width:1040px;padding:0 16px;color:#1c2733}"
     "h1{font-size:20px}h2{font-size:16px;margin:20px 0 4px}svg{width:100%;height:auto}"
-    "table{border-collapse:collapse;width:100%;font-size:13px}td,th{padding:4px 8px;text-align:left;"
+    "table{border-collapse:collapse;width:100%;font-size:12px;display:block;overflow-x:auto}"
+    "td,th{padding:4px 8px;text-align:left;white-space:nowrap;"
     "border-bottom:1px solid #dde3ea}.p50,.p95{fill:none;stroke-width:1.5}.p50{stroke:#0d57a3}.p95{stroke:#b3560b}"
     ".alarm{fill:#d93025;fill-opacity:.16}.report{fill:#5a6775;fill-opacity:.1}.grid{stroke:#e3e8ee}"
     ".event{stroke:#5a6775;stroke-dasharray:3 3;stroke-width:1.5}"
@@ -87,14 +88,14 @@ def _panel(panel: Panel, words: BacktestWords, events: Sequence[StoredEvent]) ->
 
     parts = [f"<h2>{escape(panel.title)}</h2><svg viewBox='0 0 {_WIDTH:g} {_HEIGHT:g}' role=img>"]
     parts.append(f"<title>{escape(panel.title)}</title>")
-    for alarm in panel.alarms:
-        left = x(alarm.deviation.started_at)
-        width = max(x(alarm.ended_at if alarm.ended_at is not None else last) - left, 1.5)
-        kind = "alarm" if alarm.paged else "report"
-        parts.append(
-            f"<rect class={kind} x='{left}' y='{_TOP:g}' width='{width:.1f}' height='{_HEIGHT - _TOP - _BOTTOM:g}'>"
-            f"<title>{escape(' '.join(words.row(alarm)[:2]))}</title></rect>"
-        )
+    for paged, kind in ((False, "report"), (True, "alarm")):
+        for begin, end, names in _spans(panel.alarms, words, last, paged=paged):
+            left = x(begin)
+            width = max(x(end) - left, 1.5)
+            parts.append(
+                f"<rect class={kind} x='{left}' y='{_TOP:g}' width='{width:.1f}' height='{_HEIGHT - _TOP - _BOTTOM:g}'>"
+                f"<title>{escape(', '.join(names))}</title></rect>"
+            )
     for share in (0.0, 0.5, 1.0):
         at = y(top * share)
         parts.append(f"<line class=grid x1='{_LEFT:g}' x2='{_WIDTH - _RIGHT:g}' y1='{at}' y2='{at}'/>")
@@ -115,6 +116,24 @@ def _panel(panel: Panel, words: BacktestWords, events: Sequence[StoredEvent]) ->
     for name, values in (("p95", levels.p95), ("p50", levels.p50)):
         parts.append(f"<path class={name} d='{_path(middle, values, x, y)}'/>")
     return "".join(parts) + "</svg>"
+
+
+def _spans(
+    alarms: Sequence[Alarm], words: BacktestWords, last: float, *, paged: bool
+) -> list[tuple[float, float, list[str]]]:
+    """Spans of alarms, overlapping ones as one, and what they are."""
+    spans: list[tuple[float, float, list[str]]] = []
+    for alarm in sorted(alarms, key=lambda each: each.deviation.started_at):
+        if alarm.paged is not paged:
+            continue
+        begin, end = alarm.deviation.started_at, alarm.ended_at if alarm.ended_at is not None else last
+        name = " ".join(words.row(alarm)[:2])
+        if spans and begin <= spans[-1][1]:
+            first, until, names = spans[-1]
+            spans[-1] = (first, max(until, end), names if name in names else [*names, name])
+        else:
+            spans.append((begin, end, [name]))
+    return spans
 
 
 def _path(at: Any, values: Any, x: Any, y: Any) -> str:
