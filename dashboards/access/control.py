@@ -207,7 +207,10 @@ def _refuse_strangers(request: Request) -> Response | None:
 def _ask_to_sign_in(request: Request) -> Response:
     if request.method in _SAFE and "text/html" in request.headers.get("accept", ""):
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/sign-in?{urlencode({'next': target})}" if target != "/" else "/sign-in", 303)
+        wanted = {"next": target} if target != "/" else {}
+        if language := request.query_params.get("lang", "")[:8]:
+            wanted["lang"] = language
+        return RedirectResponse("/sign-in" + (f"?{urlencode(wanted)}" if wanted else ""), 303)
     return PlainTextResponse("sign in first: /sign-in\n", 401)
 
 

@@ -152,7 +152,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"answer": {"state": "of another browser"}}, AGAIN, "the state is not this browser's"),
     ({"answer": {"state": None}}, AGAIN, "the state is not this browser's"),
     ({"answer": {"error": "access_denied", "code": None}}, AWAY, "the provider refused: 'access_denied'"),
-    ({"answer": {"code": "guessed"}}, AWAY, "the provider refused the code: invalid_grant: "),
+    ({"answer": {"code": "guessed"}}, AWAY, "the provider refused the code: invalid_grant:"),
     ({"answer": {"code": None}}, AWAY, "the provider sent no code"),
     ({"answer": {"iss": "https://evil.example"}}, INVALID, "(iss)"),
     ({"metadata": {"authorization_response_iss_parameter_supported": True}}, INVALID, "(iss)"),
