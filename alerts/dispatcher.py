@@ -62,6 +62,7 @@ class Dispatcher:
         policies: Policies of single notifiers, by name.
         clock: Seconds since 1970 UTC.
         rng: For jitter.
+        totals: What became of messages since the start, by notifier.
     """
 
     store: Store
@@ -70,6 +71,7 @@ class Dispatcher:
     policies: Mapping[str, RetryPolicy] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
+    totals: dict[str, Dispatched] = field(default_factory=dict)
     _not_before: dict[str, float] = field(default_factory=dict)
 
     def step(self) -> Dispatched:
@@ -110,7 +112,9 @@ class Dispatcher:
                     note_call(connection, notifier.name, now)
             if not claimed:
                 break
-            done += self._send(notifier, claimed)
+            one = self._send(notifier, claimed)
+            self.totals[notifier.name] = self.totals.get(notifier.name, Dispatched()) + one
+            done += one
         return done
 
     def _send(self, notifier: Notifier, claimed: Sequence[ClaimedMessage]) -> Dispatched:

@@ -299,7 +299,9 @@ class Service:
         progress, evaluation = self.writer.progress, self.evaluation
         receiver = self.receiver.receiver
         counters = receiver.counters
+        judging = self._judging
         return HealthFigures(
+            messages={} if judging is None else judging.messages(),
             dropped={"refused": progress.refused} | {kind.value: progress.counts[kind.value] for kind in ProblemKind},
             received={
                 "accepted": counters.observations,
@@ -361,7 +363,7 @@ class _Judging:
         parts = alerting(config, flows, service.store, service.clock, service.written_through)
         self._service = service
         self._stop = threading.Event()
-        self._evaluator = parts.evaluator
+        self._evaluator, self._dispatcher = parts.evaluator, parts.dispatcher
         self.threads = {"evaluator": self._thread("evaluator", lambda: parts.evaluator.run(self._stop, self._ticked))}
         self.threads["dispatcher"] = self._thread("dispatcher", lambda: parts.dispatcher.run(self._stop))
         for sender in parts.alertmanagers:
@@ -378,6 +380,18 @@ class _Judging:
         self._stop.set()
         for thread in self.threads.values():
             thread.join()
+
+    def messages(self) -> dict[tuple[str, str], int]:
+        """What became of messages since this began, by notifier and outcome."""
+        return {
+            (name, outcome): count
+            for name, total in dict(self._dispatcher.totals).items()
+            for outcome, count in (
+                ("delivered", total.delivered),
+                ("put_off", total.put_off),
+                ("given_up", total.failed),
+            )
+        }
 
     def _ticked(self, evaluation: Evaluation) -> None:
         service, exposition = self._service, self._service.exposition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Annotated, Literal
 
 import typer
@@ -10,6 +11,8 @@ import typer
 from ._installation import ConfigOption, fail, load_config, open_store
 
 __all__ = ["notify"]
+
+_GIVEN_UP_SECONDS = 7 * 86_400
 
 notify = typer.Typer(help="Try notifiers, and see what waits to be sent.", no_args_is_help=True)
 
@@ -54,17 +57,18 @@ def status(
     format_: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
     config: ConfigOption = None,
 ) -> None:
-    """Show what waits to be sent, by notifier, and why.
+    """Show what waits to be sent, by notifier, and why; and what was given up in the last seven days.
 
     Example:  cxgauge notify status
     """
     from datetime import datetime
 
-    from ..metrics.store.alerts import waiting_messages
+    from ..metrics.store.alerts import given_up_messages, waiting_messages
 
     loaded = load_config(config)
     with open_store(loaded) as store, store.connection() as connection:
         waiting = waiting_messages(connection)
+        given_up = given_up_messages(connection, time.time() - _GIVEN_UP_SECONDS)
     if format_ == "json":
         rows = [
             {
@@ -76,7 +80,11 @@ def status(
             }
             for each in waiting
         ]
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        lost = [
+            {"notifier": each.notifier, "given_up": each.count, "newest_at": each.newest_at, "reason": each.reason}
+            for each in given_up
+        ]
+        typer.echo(json.dumps({"waiting": rows, "given_up": lost}, ensure_ascii=False, indent=2))
         return
     if not waiting:
         typer.echo("nothing waits to be sent")
@@ -88,3 +96,6 @@ def status(
         typer.echo(
             f"{each.notifier}: {each.count} waiting since {oldest:%Y-%m-%d %H:%M}, next try {following:%H:%M:%S}{why}"
         )
+    for gone in given_up:
+        newest = datetime.fromtimestamp(gone.newest_at, loaded.timezone)
+        typer.echo(f"{gone.notifier}: {gone.count} given up, the newest of {newest:%Y-%m-%d %H:%M}: {gone.reason}")

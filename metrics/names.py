@@ -38,6 +38,7 @@ class Metric:
     REPORT_TROUBLES = "cxgauge_report_troubles"
     SPOOL_BYTES = "cxgauge_spool_bytes"
     SPOOL_LIMIT_BYTES = "cxgauge_spool_limit_bytes"
+    MESSAGES_TOTAL = "cxgauge_messages_total"
     PUSH_FAILURES_TOTAL = "cxgauge_push_failures_total"
     PUSH_LAG_SECONDS = "cxgauge_push_lag_seconds"
     HEALTH_READABLE = "cxgauge_health_readable"
@@ -60,6 +61,8 @@ class Label:
     OWNER = "owner"
     STATE = "state"
     OBJECTIVE = "objective"
+    NOTIFIER = "notifier"
+    OUTCOME = "outcome"
     VERSION = "version"
     PYTHON = "python"
 

@@ -3,7 +3,10 @@
 Documentation: https://open.dingtalk.com/document/robots/custom-robot-access and, for the signature,
 https://open.dingtalk.com/document/robots/customize-robot-security-settings: ``sign`` is base64 of HMAC-SHA256 with
 the secret as key over timestamp, line end, secret; the timestamp is in milliseconds, and both go into the address. Kept
-limits: 20 messages a minute a robot (beyond it the robot is silenced for ten minutes), 20,000 bytes a message.
+limits: 20 messages a minute a robot (beyond it the robot is silenced for ten minutes), 20,000 bytes a message;
+both, and the codes of the answer, which comes with HTTP status 200, from
+https://open.dingtalk.com/document/orgapp/custom-robots-send-group-messages. Wrong signature, keyword or address
+(310000), an unknown token (400101) and a robot that is off (400102) are tried again until the message is given up.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ __all__ = ["DingTalkNotifier", "sign"]
 _LIMIT_BYTES = 18_000
 _TOO_MANY = frozenset({-1, 90030, 90018, 130101, 410100})  # busy, over the limit of calls, sent too fast
 _SILENCED_SECONDS = 600.0
+_UNWANTED = frozenset({40035, 43004, 400105, 430101, 430102, 430103, 430104, 460101})
+"""Not JSON as it should be, kind of message, links, words, pictures or content that are not let through, too long."""
 
 
 class DingTalkNotifier:
@@ -38,7 +43,7 @@ class DingTalkNotifier:
     def __init__(self, settings: DingTalkSettings, clock: Clock = time.time) -> None:
         self.name = settings.name
         self._settings = settings
-        self._service = ServiceCaller(settings, "errcode", _TOO_MANY, _SILENCED_SECONDS, clock)
+        self._service = ServiceCaller(settings, "errcode", _TOO_MANY, _SILENCED_SECONDS, _UNWANTED, clock)
 
     def send(self, messages: Sequence[Message]) -> Delivery:
         """Send one message in full, or several as a digest."""

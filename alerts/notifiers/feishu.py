@@ -2,7 +2,8 @@
 
 Documentation: https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot: ``sign`` is base64 of HMAC-SHA256 with
 timestamp, line end, secret as key over nothing; the timestamp is in seconds. Kept limits: 100 messages a minute and
-5 a second a robot, 20 KB a message.
+5 a second a robot, 20 KB a message; both, and the codes of the answer (HTTP status 200), from the same page.
+A signature (19021), address (19022) or keyword (19024) that does not fit is tried again until the message is given up.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ __all__ = ["FeishuNotifier", "sign"]
 
 _TEXT_BYTES = 2000
 _DIGEST_BYTES = 15_000
-_TOO_MANY = frozenset({9499, 11232, 1000004, 1000005})  # too many requests
+_TOO_MANY = frozenset({9499, 11232, 230020, 1000004, 1000005})  # too many requests
+_UNWANTED = frozenset({19002})  # parameters of the message
 
 
 class FeishuNotifier:
@@ -39,7 +41,7 @@ class FeishuNotifier:
     def __init__(self, settings: FeishuSettings, clock: Clock = time.time) -> None:
         self.name = settings.name
         self._settings = settings
-        self._service = ServiceCaller(settings, "code", _TOO_MANY, clock=clock)
+        self._service = ServiceCaller(settings, "code", _TOO_MANY, unwanted=_UNWANTED, clock=clock)
 
     def send(self, messages: Sequence[Message]) -> Delivery:
         """Send one message in full, or several as a digest."""

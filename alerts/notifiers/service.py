@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 from ...metrics.configuration.secret import Secret, SecretError
 from ..http import HttpCaller, encode
@@ -13,6 +14,8 @@ from ..notifier import Delivery, Outcome
 __all__ = ["Clock", "ServiceCaller"]
 
 Clock = Callable[[], float]
+_SAID_LENGTH = 80
+_KEY_LENGTH = 6  # no key is as short
 
 
 class _Settings(Protocol):
@@ -30,6 +33,8 @@ class ServiceCaller:
         code_name: Name of the error code in the answer.
         busy: Codes that mean "later": too many calls, the service is overloaded.
         busy_seconds: How long to wait after such a code at least.
+        unwanted: Codes that find fault with the message itself: sending it again would not help. All others, a wrong
+            address or signature above all, are tried again: people mend those.
         clock: Seconds since 1970 UTC.
     """
 
@@ -39,12 +44,14 @@ class ServiceCaller:
         code_name: str = "",
         busy: frozenset[int] = frozenset(),
         busy_seconds: float = 60.0,
+        unwanted: frozenset[int] = frozenset(),
         clock: Clock = time.time,
     ) -> None:
         self._settings = settings
         self._code_name = code_name
         self._busy = busy
         self._busy_seconds = busy_seconds
+        self._unwanted = unwanted
         self._caller = HttpCaller(settings.timeout_seconds)
         self.clock = clock
 
@@ -60,11 +67,26 @@ class ServiceCaller:
         code = answer.get(self._code_name) if isinstance(answer, dict) else None
         if code == 0:
             return delivery
-        detail = f"{delivery.detail} with {self._code_name} {code}"
-        if not isinstance(code, int):
+        if not isinstance(code, int) or isinstance(code, bool):
             return Delivery(Outcome.RETRY, f"{delivery.detail} without {self._code_name}")
+        detail = f"{delivery.detail} with {self._code_name} {code}{_said(answer, url)}"
+        if code in self._unwanted:
+            return Delivery(Outcome.REFUSED, detail)
         return Delivery(Outcome.RETRY, detail, self._busy_seconds if code in self._busy else None)
 
     def close(self) -> None:
         """Give connections back."""
         self._caller.close()
+
+
+def _said(answer: dict[str, Any], url: str) -> str:
+    """The service's own words, on one short line; nothing when they repeat a part of the address that may be a key."""
+    text = answer.get("errmsg", answer.get("msg"))
+    if not isinstance(text, str) or not text.strip():
+        return ""
+    line = " ".join(text.split())
+    parts = urlsplit(url)
+    keys = [value for _, value in parse_qsl(parts.query)] + parts.path.split("/")
+    if any(len(key) >= _KEY_LENGTH and key in line for key in keys):
+        return ""
+    return f": {line if len(line) <= _SAID_LENGTH else line[: _SAID_LENGTH - 1] + '…'}"

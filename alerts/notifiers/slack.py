@@ -2,7 +2,9 @@
 
 Documentation: https://api.slack.com/messaging/webhooks, https://api.slack.com/reference/block-kit/blocks and, for
 limits, https://api.slack.com/apis/rate-limits: one message a second, 150 characters a header, 3,000 a section,
-10 fields of 2,000 characters a section, 50 blocks a message.
+10 fields of 2,000 characters a section, 50 blocks a message. It answers with HTTP statuses: 429 with
+Retry-After when it is too much, 400 when the message is at fault, 403, 404 and 410 when the webhook or its channel is
+(https://api.slack.com/messaging/webhooks#handling_errors).
 """
 
 from __future__ import annotations

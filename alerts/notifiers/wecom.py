@@ -1,7 +1,9 @@
 """WeCom (企业微信) group robots.
 
-Documentation: https://developer.work.weixin.qq.com/document/path/91770. Kept limits: 20 messages a minute a robot,
-4,096 bytes of markdown a message. More than one message goes out as a digest.
+Kept limits, both from https://developer.work.weixin.qq.com/document/path/91770: 20 messages a minute a robot, 4,096
+bytes of markdown a message. More than one message goes out as a digest. Codes of the answer, which comes with HTTP
+status 200: https://developer.work.weixin.qq.com/document/path/90313. A robot that was removed or whose key is wrong
+(93000) is tried again until the message is given up.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ __all__ = ["WeComNotifier"]
 
 _LIMIT_BYTES = 4096
 _TOO_MANY = frozenset({45009, 45033, -1})  # calls beyond the limit, too many at a time, system busy
+_UNWANTED = frozenset({40008, 40058, 44004, 45002})  # kind of message, parameter, empty, too long
 
 
 class WeComNotifier:
@@ -31,7 +34,7 @@ class WeComNotifier:
     def __init__(self, settings: WeComSettings, clock: Clock = time.time) -> None:
         self.name = settings.name
         self._mentions = settings.mentions
-        self._service = ServiceCaller(settings, "errcode", _TOO_MANY, clock=clock)
+        self._service = ServiceCaller(settings, "errcode", _TOO_MANY, unwanted=_UNWANTED, clock=clock)
 
     def send(self, messages: Sequence[Message]) -> Delivery:
         """Send one message in full, or several as a digest."""

@@ -71,6 +71,9 @@ def ruler_tests(rule_file: str, start: int | None = None) -> TestFile:
         _series(Metric.SPOOL_LIMIT_BYTES, {}): "1000x30",
         _series(Metric.EVALUATION_LAG_SECONDS, {}): "60x30",
         _series(Metric.PUSH_LAG_SECONDS, {}): "15x30",
+        _series(Metric.MESSAGES_TOTAL, {Label.NOTIFIER: "chat", Label.OUTCOME: "given_up"}): "1x30",
+        _series(Metric.MESSAGES_TOTAL, {Label.NOTIFIER: "chat", Label.OUTCOME: "put_off"}): "0+1x30",
+        _series(Metric.MESSAGES_TOTAL, {Label.NOTIFIER: "chat", Label.OUTCOME: "delivered"}): "0+1x30",
     }
     wrong = (
         ("CxgaugeDown", "critical", "", _series(Metric.BUILD_INFO, {}), "_x30"),
@@ -80,6 +83,20 @@ def ruler_tests(rule_file: str, start: int | None = None) -> TestFile:
         ("CxgaugeWriterFailing", "warning", "", _series(Metric.WRITER_FAILURES_TOTAL, {}), "0+1x30"),
         ("CxgaugeSpoolFilling", "critical", "", _series(Metric.SPOOL_BYTES, {}), "900x30"),
         ("CxgaugeEvaluationLate", "critical", "", _series(Metric.EVALUATION_LAG_SECONDS, {}), "400x30"),
+        (
+            "CxgaugeMessagesGivenUp",
+            "critical",
+            "",
+            _series(Metric.MESSAGES_TOTAL, {Label.NOTIFIER: "chat", Label.OUTCOME: "given_up"}),
+            "1x15 2x15",
+        ),
+        (
+            "CxgaugeMessagesStuck",
+            "warning",
+            "",
+            _series(Metric.MESSAGES_TOTAL, {Label.NOTIFIER: "chat", Label.OUTCOME: "delivered"}),
+            "5x30",
+        ),
         ("CxgaugePushLate", "warning", "", _series(Metric.PUSH_LAG_SECONDS, {}), "400x30"),
         ("CxgaugeRulerAlert", "critical", "source", _series(Metric.ALERT_STATE, source), "1x30"),
     )

@@ -226,6 +226,24 @@ def _health_alerts() -> Iterator[Rule]:
         "the newest window judged is {{ $value | humanizeDuration }} old",
         "最近一次评估的窗口已是 {{ $value | humanizeDuration }} 之前",
     )
+    given_up = f'increase({Metric.MESSAGES_TOTAL}{{{Label.OUTCOME}="given_up"}}[1h])'
+    put_off = f'increase({Metric.MESSAGES_TOTAL}{{{Label.OUTCOME}="put_off"}}[15m])'
+    delivered = f'increase({Metric.MESSAGES_TOTAL}{{{Label.OUTCOME}="delivered"}}[15m])'
+    yield _health(
+        ("CxgaugeMessagesGivenUp", f"sum by ({Label.NOTIFIER}) ({given_up}) > 0", None, "critical"),
+        "messages by {{ $labels.notifier }} were given up; why: cxgauge notify status",
+        "{{ $labels.notifier }} 的消息已放弃发送,原因见 cxgauge notify status",
+    )
+    yield _health(
+        (
+            "CxgaugeMessagesStuck",
+            f"sum by ({Label.NOTIFIER}) ({put_off}) > 0 unless sum by ({Label.NOTIFIER}) ({delivered}) > 0",
+            "15m",
+            "warning",
+        ),
+        "messages by {{ $labels.notifier }} do not arrive; why: cxgauge notify status",
+        "{{ $labels.notifier }} 的消息一直未能送达,原因见 cxgauge notify status",
+    )
     yield _health(
         ("CxgaugePushLate", f"{Metric.PUSH_LAG_SECONDS} > 300", "5m", "warning"),
         "native histograms were last pushed {{ $value | humanizeDuration }} ago; see cxgauge's log",

@@ -33,6 +33,7 @@ class HealthFigures:
         dimension_other: Received values beyond a dimension's limit, counted as ``other``, by ``flow.dimension``.
         clock_ahead: Received observations whose sender's clock was ahead.
         report_troubles: Scheduled reports and deliveries of the last seven days that failed or are tried again.
+        messages: Messages about alerts since the start, by notifier and outcome (delivered, put_off, given_up).
         push_failures: Pushes of native histograms that did not succeed since the start.
         push_lag_seconds: How long ago Prometheus was last told by a push.
     """
@@ -50,6 +51,7 @@ class HealthFigures:
     dimension_other: Mapping[str, int] = field(default_factory=dict)
     clock_ahead: int | None = None
     report_troubles: int | None = None
+    messages: Mapping[tuple[str, str], int] = field(default_factory=dict)
     push_failures: int | None = None
     push_lag_seconds: float | None = None
 
@@ -84,6 +86,15 @@ def health_families(health: HealthFigures | None) -> Iterator[Metric]:
     ):
         if counts or name == Name.DROPPED_TOTAL:
             yield _counts(name, text, label, counts)
+    if health.messages:
+        messages = CounterMetricFamily(
+            Name.MESSAGES_TOTAL,
+            "Messages about alerts, by what became of them.",
+            labels=[Label.NOTIFIER, Label.OUTCOME],
+        )
+        for (notifier, outcome), count in sorted(health.messages.items()):
+            messages.add_metric([notifier, outcome], count)
+        yield messages
     yield from _present(
         CounterMetricFamily,
         (Name.WRITTEN_TOTAL, "Observations written to the store since the start.", health.written),

@@ -22,6 +22,7 @@ __all__ = [
     "AlertRow",
     "ClaimedMessage",
     "DetectorState",
+    "GivenUpMessages",
     "SilenceRow",
     "StoredBaseline",
     "TransitionRow",
@@ -33,6 +34,7 @@ __all__ = [
     "completions",
     "detector_state",
     "enqueue_message",
+    "given_up_messages",
     "lock_alerts",
     "mark_delivered",
     "mark_failed",
@@ -146,6 +148,16 @@ class WaitingMessages:
     oldest_at: float
     next_attempt_at: float
     last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUpMessages:
+    """What one notifier gave up for one reason."""
+
+    notifier: str
+    reason: str | None
+    count: int
+    newest_at: float
 
 
 def lock_alerts(connection: Connection) -> None:
@@ -379,6 +391,12 @@ def mark_failed(connection: Connection, ids: Sequence[int], error: str) -> None:
 def waiting_messages(connection: Connection) -> list[WaitingMessages]:
     """What waits, by notifier."""
     return [WaitingMessages(*row) for row in connection.execute(named_query("alerts.waiting")).fetchall()]
+
+
+def given_up_messages(connection: Connection, since: float) -> list[GivenUpMessages]:
+    """What was given up of the messages put into the outbox since a time, by notifier and reason."""
+    rows = connection.execute(named_query("alerts.given_up"), {"since": since}).fetchall()
+    return [GivenUpMessages(*row) for row in rows]
 
 
 def recent_calls(connection: Connection, notifier: str, after: float) -> list[float]:

@@ -16,7 +16,7 @@ from cxgauge.alerts.notifier import Delivery, Outcome, RateLimit, RetryPolicy
 from cxgauge.alerts.notifiers.webhook import WebhookNotifier
 from cxgauge.alerts.records import save_lifecycle
 from cxgauge.metrics.configuration.notifiers import WebhookNotifier as WebhookSettings
-from cxgauge.metrics.store.alerts import enqueue_message
+from cxgauge.metrics.store.alerts import GivenUpMessages, enqueue_message, given_up_messages
 from cxgauge.metrics.store.connection import DatabaseSettings
 from cxgauge.metrics.store.store import Store, StoreSettings
 
@@ -139,7 +139,12 @@ def test_dying_while_sending_sends_again_with_the_same_key(store: Store, clock: 
 def test_a_refused_message_is_marked_and_does_not_hold_up_the_next(store: Store, clock: Any, enqueue: Any) -> None:
     keys, post = enqueue(2), Post()
     post.answers = [Delivery(Outcome.REFUSED, "400")]
-    assert make(store, clock, post).step() == Dispatched(delivered=1, failed=1)
+    dispatcher = make(store, clock, post)
+    assert dispatcher.step() == Dispatched(delivered=1, failed=1)
+    assert dispatcher.totals == {"post": Dispatched(delivered=1, failed=1)}
+    with store.connection() as connection:
+        assert given_up_messages(connection, clock.now - 60) == [GivenUpMessages("post", "400", 1, clock.now)]
+        assert given_up_messages(connection, clock.now + 60) == []
     assert post.sent == [[keys[1]]]
     assert rows(store, "SELECT last_error FROM deliveries WHERE state = 'failed'") == [("400",)]
 

@@ -216,6 +216,7 @@ def _healthy() -> HealthFigures:
         writer_lag_seconds=0.0,
         spool_bytes=100,
         spool_limit_bytes=1000,
+        messages={("chat", "delivered"): 1, ("chat", "put_off"): 0, ("chat", "given_up"): 0},
         push_failures=0,
         push_lag_seconds=0.0,
         evaluation_lag_seconds=60.0,

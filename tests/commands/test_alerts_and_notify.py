@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -162,4 +163,23 @@ def test_trying_a_notifier(folder: Path, posts: Any) -> None:
 
 def test_nothing_waits(folder: Path) -> None:
     assert run("notify", "status").stdout == "nothing waits to be sent\n"
-    assert json.loads(run("notify", "status", "--format", "json").stdout) == []
+    assert json.loads(run("notify", "status", "--format", "json").stdout) == {"waiting": [], "given_up": []}
+
+
+def test_what_was_given_up_is_said_with_its_reason(alert_id: str, embedded_dsn: str) -> None:
+    with psycopg.connect(embedded_dsn) as connection:
+        connection.execute(
+            "UPDATE cxgauge.deliveries SET state = 'failed', next_attempt_at = NULL, created_at = now(), "
+            "last_error = 'host answered 200 with errcode 40058: too long'"
+        )
+        connection.execute(
+            "INSERT INTO cxgauge.deliveries (alert_id, sequence, notifier, state, last_error, created_at) "
+            "SELECT alert_id, min(sequence), notifier, 'failed', 'host answered 413', now() - age "
+            "FROM cxgauge.alert_transitions, (VALUES ('chat', interval '1 day'), ('old', interval '8 days')) "
+            "AS given_up (notifier, age) GROUP BY alert_id, notifier, age"
+        )
+    status = run("notify", "status").stdout
+    assert re.search(r"^chat: 1 given up, the newest of [\d: -]{16}: host answered 413$", status, re.MULTILINE)
+    assert "old" not in status
+    lost = json.loads(run("notify", "status", "--format", "json").stdout)["given_up"]
+    assert ("chat", 1, "host answered 413") in {(one["notifier"], one["given_up"], one["reason"]) for one in lost}

@@ -168,6 +168,11 @@ SELECT
     max(last_error)
 FROM deliveries WHERE state = 'waiting' GROUP BY notifier ORDER BY notifier
 
+-- name: given_up
+SELECT notifier, last_error, count(*), extract(epoch FROM max(created_at))::float8
+FROM deliveries WHERE state = 'failed' AND created_at >= to_timestamp(%(since)s)
+GROUP BY notifier, last_error ORDER BY notifier, max(created_at) DESC
+
 -- name: recent_calls
 -- When calls were made: an attempt is noted on the message itself, so that limits hold over restarts.
 SELECT extract(epoch FROM called_at)::float8 FROM notifier_calls

@@ -98,23 +98,53 @@ def test_the_feishu_signature(make: Make, service: Any, message: Message) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "answer", "wait"),
+    ("kind", "answer", "expected"),
     [
-        ("wecom", {"errcode": 45009, "errmsg": "api freq out of limit"}, 60.0),
-        ("wecom", {"errcode": 93000, "errmsg": "invalid webhook url"}, None),
-        ("dingtalk", {"errcode": 130101, "errmsg": "send too fast"}, 600.0),
-        ("dingtalk", {"errcode": 310000, "errmsg": "sign not match"}, None),
-        ("feishu", {"code": 11232, "msg": "frequency limited"}, 60.0),
-        ("feishu", {"code": 19021, "msg": "sign match fail"}, None),
+        # what time mends: the service's limits
+        ("wecom", {"errcode": 45009, "errmsg": "api freq out of limit"}, (Outcome.RETRY, 60.0)),
+        ("dingtalk", {"errcode": 410100, "errmsg": "send too fast"}, (Outcome.RETRY, 600.0)),
+        ("dingtalk", {"errcode": 90030, "errmsg": "webhook over limit"}, (Outcome.RETRY, 600.0)),
+        ("feishu", {"code": 11232, "msg": "frequency limited"}, (Outcome.RETRY, 60.0)),
+        # what people mend: address, signature, keyword
+        ("wecom", {"errcode": 93000, "errmsg": "invalid webhook url"}, (Outcome.RETRY, None)),
+        ("dingtalk", {"errcode": 310000, "errmsg": "sign not match"}, (Outcome.RETRY, None)),
+        ("dingtalk", {"errcode": 400101, "errmsg": "access_token不存在"}, (Outcome.RETRY, None)),
+        (
+            "feishu",
+            {"code": 19021, "msg": "sign match fail or timestamp is too old"},
+            (Outcome.RETRY, None),
+        ),
+        ("feishu", {"code": 19024, "msg": "Key Words Not Found"}, (Outcome.RETRY, None)),
+        # what nothing mends: the message
+        ("wecom", {"errcode": 40058, "errmsg": "markdown.content exceed max length 4096"}, (Outcome.REFUSED, None)),
+        ("dingtalk", {"errcode": 460101, "errmsg": "message too long"}, (Outcome.REFUSED, None)),
+        ("dingtalk", {"errcode": 430104, "errmsg": "内容不合适"}, (Outcome.REFUSED, None)),
+        ("feishu", {"code": 19002, "msg": "params error, msg_type need"}, (Outcome.REFUSED, None)),
     ],
 )
 def test_errors_that_come_with_status_200(
-    kind: str, answer: dict[str, Any], wait: float | None, make: Make, service: Any, message: Message
+    kind: str,
+    answer: dict[str, Any],
+    expected: tuple[Outcome, float | None],
+    make: Make,
+    service: Any,
+    message: Message,
 ) -> None:
     service.answer(200, answer)
-    name, code = next(iter(answer.items()))
-    expected = Delivery(Outcome.RETRY, f"127.0.0.1 answered 200 with {name} {code}", wait)
-    assert make(kind).send([message]) == expected
+    (name, code), (_, text) = answer.items()
+    outcome, wait = expected
+    detail = f"127.0.0.1 answered 200 with {name} {code}: {text}"
+    assert make(kind).send([message]) == Delivery(outcome, detail, wait)
+
+
+def test_what_a_service_says_is_one_short_line_without_our_key(make: Make, service: Any, message: Message) -> None:
+    service.answer(200, {"errcode": 1, "errmsg": "first\n second " + "x" * 200})
+    delivery = make("wecom").send([message])
+    assert delivery.detail == "127.0.0.1 answered 200 with errcode 1: first second " + "x" * 66 + "…"
+    for text in ("no robot t0k3n-5ecret", "/hook-of-ours is wrong", "", None, ["list"]):
+        service.answer(200, {"errcode": 1, "errmsg": text})
+        found = make("wecom", "/hook-of-ours?key=t0k3n-5ecret").send([message])
+        assert found.detail == "127.0.0.1 answered 200 with errcode 1"
 
 
 def test_an_answer_without_its_code_is_trouble(make: Make, service: Any, message: Message) -> None:
