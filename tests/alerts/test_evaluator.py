@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from cxgauge.alerts.learning import LearningSchedule, learn_from_store
 from cxgauge.alerts.lifecycle import LifecycleSettings
 from cxgauge.metrics.baseline.bytes import profile_from_bytes, profile_to_bytes
 from cxgauge.metrics.configuration.notifiers import LogNotifier
+from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.deviation import Scope
 from cxgauge.metrics.specification.flow import parse_flow
 from cxgauge.metrics.store.alerts import newest_baseline, save_detector_state
@@ -670,3 +672,54 @@ def test_a_step_that_is_well_is_not_blamed_for_a_later_one(bank: Any) -> None:
     found = [alert_from_json(row[0]) for row in bank.rows("SELECT document::text FROM alerts")]
     assert [alert.scope.step for alert in found] == ["details"]
     assert "total" not in {member.deviation.scope.step for member in found[0].members}
+
+
+# --- the bank's calendar -----------------------------------------------------------------------------------
+
+
+def calendar_settings(**changes: Any) -> EvaluationSettings:
+    detection = DetectionSettings(zone="Asia/Shanghai", minimum_history_seconds=3600.0, **changes)
+    learning = LearningSchedule(interval_seconds=1e9, history_seconds=28 * 86400.0)
+    return replace(SETTINGS, detection=detection, learning=learning)
+
+
+def begin_at(bank: Any, text: str) -> None:
+    """Let the bank begin at a time in Shanghai, without a past."""
+    with bank.store.connection() as connection:
+        connection.execute("TRUNCATE window_rollups, hour_rollups, observations")
+    bank.now = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("settings", "alarmed"),
+    [
+        (calendar_settings(country="CN"), False),
+        (calendar_settings(workdays=("2025-09-28",)), False),  # the bank's own word, without a country
+        (calendar_settings(), True),
+    ],
+)
+def test_a_make_up_sunday_is_judged_as_a_workday(bank: Any, settings: EvaluationSettings, alarmed: bool) -> None:
+    begin_at(bank, "2025-09-14T00:00")  # a Sunday
+    for day in range(14):
+        free = 0.65 if day % 7 in {0, 6} else 1.0
+        bank.write(1440, a_minute=8, slow=free, slow_details=free)
+    evaluator = make_evaluator(bank, settings)
+    evaluator.tick()
+    bank.write(240, a_minute=8)  # 28 September, worked for the National Day
+    evaluator.tick()
+    kinds = {row[0] for row in bank.rows("SELECT kind FROM alerts")}
+    assert kinds == ({"slower"} if alarmed else set())
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_busy_and_slow_payday_makes_no_alert_if_the_calendar_knows_it(bank: Any, known: bool) -> None:
+    begin_at(bank, "2025-09-06T00:00")
+    bank.write(4 * 1440, a_minute=10)
+    before = calendar_settings()
+    evaluator = make_evaluator(bank, before)
+    evaluator.tick()  # learnt before anybody entered the payday: it counts from the next start on
+    days = {"2025-09-10": "payday"} if known else {}
+    evaluator = make_evaluator(bank, calendar_settings(special_days=days))
+    bank.write(180, a_minute=50, slow=1.25, slow_details=1.25)
+    evaluator.tick()
+    assert (bank.rows("SELECT count(*) FROM alerts") == [(0,)]) is known
