@@ -190,6 +190,7 @@ class AcrossJudge:
 
     Attributes:
         unknown: Sides whose other side did not come in time, by ``(flow, check)``.
+        waiting: Sides kept, judged ones among them, when :meth:`expire` last looked.
         judged: Results by ``(flow, check, result)``.
     """
 
@@ -198,6 +199,7 @@ class AcrossJudge:
         self._waiting_limit = waiting_limit
         self.unknown: Counter[tuple[str, str]] = Counter()
         self.judged: Counter[tuple[str, str, CheckResult]] = Counter()
+        self.waiting = 0
         path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o660))  # SQLite would let everybody read it
         self._database = sqlite3.connect(path, timeout=10.0, check_same_thread=False, isolation_level=None)
@@ -210,6 +212,8 @@ class AcrossJudge:
     def use(self, flows: Mapping[str, FlowSpec]) -> None:
         """Judge by other specifications from now on."""
         self._checks = {(flow.name, check.name): check for flow in flows.values() for check in flow.across}
+        for key in self._checks:
+            self.unknown.setdefault(key, 0)
 
     def judge(
         self, flow: str, instance: bytes, sides: Mapping[tuple[str, Side], Sequence[bytes]], at: float
@@ -265,6 +269,7 @@ class AcrossJudge:
                     (waiting - self._waiting_limit,),
                 ).fetchall()
                 self._count_unknown(rows)
+            self.waiting = min(waiting, self._waiting_limit)
             self._database.execute("COMMIT")
             self._open = False
 

@@ -297,7 +297,7 @@ class Service:
 
     def _health(self) -> HealthFigures:
         progress, evaluation = self.writer.progress, self.evaluation
-        receiver = self.receiver.receiver
+        receiver, across = self.receiver.receiver, self.receiver.across
         counters = receiver.counters
         judging = self._judging
         return HealthFigures(
@@ -312,6 +312,8 @@ class Service:
             replies={str(status): count for status, count in receiver.replies.items()},
             dimension_other=receiver.mapper.dimension_other,
             clock_ahead=receiver.mapper.clock_ahead,
+            across_unknown=dict(across.unknown),
+            across_waiting=across.waiting,
             push_failures=None if self.push is None else self.push.failures,
             push_lag_seconds=None if self.push is None else self.push.lag_seconds,
             written=progress.observations,

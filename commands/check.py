@@ -35,6 +35,7 @@ def check(
               cxgauge check . --format json
     """  # noqa: D301 - \b is meant: it keeps the lines below as they are
     from ..metrics.specification.flow_check import check_paths, counts
+    from ._unkeyed import REMEDY, unkeyed_checks
 
     report = check_paths(paths or [Path()])
     if output is CheckFormat.JSON:
@@ -42,6 +43,10 @@ def check(
     else:
         for fault in report.faults:
             typer.echo(str(fault))
+    for config in report.configs:
+        missing = unkeyed_checks(config, report.flows)
+        if missing is not None:
+            typer.echo(f"warning: {missing}; {REMEDY}", err=True)
     if report.faults:
         faulty = len({fault.path for fault in report.faults})
         summary = (

@@ -71,15 +71,19 @@ def _examine(config: Config) -> Iterator[Finding]:
     from ..metrics.configuration.secret import SecretError
     from ..metrics.store.embedded import EmbeddedPostgresError
     from ..metrics.store.health import Finding, Health, examine_store
+    from ._access import access, accounts
     from ._database import reach_database
 
     yield _flows(config)
+    yield access(config)
+    yield from _between_steps(config)
     points: dict[str, ResumePoint] = {}
     unjudged: Finding | None = None
     try:
         with reach_database(config) as database:
             yield from examine_store(database)
             points, unjudged = _stored(database)
+            yield from accounts(config, database)
     except (EmbeddedPostgresError, SecretError) as error:
         remedy = "look into the embedded server's log, or set database.dsn to a server of your own"
         yield Finding("database", Health.FAIL, f"cannot be reached: {error}", remedy)
@@ -104,6 +108,22 @@ def _flows(config: Config) -> Finding:
         remedy = "write one, or run cxgauge init --template bill_inquiry"
         return Finding("flows", Health.WARN, f"{folder} holds no flow", remedy)
     return Finding("flows", Health.OK, f"{len(flows)} in {folder}: {', '.join(sorted(flows))}")
+
+
+def _between_steps(config: Config) -> Iterator[Finding]:
+    """Whether the checks between steps that flows declare are made."""
+    from ..metrics.configuration.config import SpecificationError
+    from ..metrics.specification.flow import load_flows
+    from ..metrics.store.health import Finding, Health
+    from ._unkeyed import REMEDY, unkeyed_checks
+
+    try:
+        flows = load_flows(config.flows.directory)
+    except (SpecificationError, OSError):
+        return  # said by the finding on flows
+    missing = unkeyed_checks(config, flows)
+    if missing is not None:
+        yield Finding("between steps", Health.WARN, missing, REMEDY)
 
 
 def _stored(database: DatabaseSettings) -> tuple[dict[str, ResumePoint], Finding | None]:
@@ -199,6 +219,12 @@ def _disk(config: Config) -> Finding:
     return Finding("disk", Health.OK, detail)
 
 
+def _address(config: Config) -> str:
+    """Where this machine reaches the ruler; its certificate speaks of another name."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.http.host, config.http.host)  # noqa: S104
+    return f"{'http' if config.http.tls is None else 'https'}://{host}:{config.http.port}"
+
+
 def _ruler(config: Config) -> Finding:
     """Ask the running ruler how many observations were dropped."""
     import httpx2
@@ -207,9 +233,9 @@ def _ruler(config: Config) -> Finding:
     from ..metrics.names import Label, Metric
     from ..metrics.store.health import Finding, Health
 
-    url = f"http://{config.http.host}:{config.http.port}"
+    url = _address(config)
     try:
-        text = httpx2.get(f"{url}/metrics", timeout=3.0, trust_env=False).raise_for_status().text
+        text = httpx2.get(f"{url}/metrics", timeout=3.0, trust_env=False, verify=False).raise_for_status().text
     except httpx2.HTTPError as error:
         detail = f"does not answer at {url}: {error}"
         return Finding("ruler", Health.WARN, detail, "start it with cxgauge up (this host's figures are not collected)")

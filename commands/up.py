@@ -36,6 +36,7 @@ def up(
     from ..metrics.store.migrations import MigrationError
     from ..metrics.strict_yaml import SpecificationError
     from ._service import Service
+    from ._unkeyed import REMEDY, unkeyed_checks
 
     signals = _Signals()
     try:
@@ -53,7 +54,18 @@ def up(
     typer.echo(f"pages on {service.http.url}   receiving on {service.receiver.url}")
     if not service.installation.config.sign_in.is_required:
         typer.echo(f"pages are {OPEN}")
-    signals.wait(service.reload)
+
+    def warn() -> None:
+        missing = unkeyed_checks(service.installation.config, service.installation.flows)
+        if missing is not None:
+            typer.echo(f"warning: {missing}; {REMEDY}", err=True)
+
+    def reload() -> None:
+        service.reload()
+        warn()
+
+    warn()
+    signals.wait(reload)
     typer.echo("draining …")
     service.stop()
 

@@ -87,7 +87,7 @@ def flow_figures(
 
 def comparison_count(flow: FlowSpec, *, funnel: bool = False) -> int:
     """How many changes are judged of a flow: the whole, each step's percentiles and rate, each check, the funnel."""
-    checks = sum(len(step.checks) for step in flow.steps) + len(flow.across)
+    checks = sum(len(step.checks) for step in flow.steps) + sum(len(flow.across_of(step.name)) for step in flow.steps)
     plain = 1 + len(flow.steps) * (len(QUANTILES) + 1) + checks
     return plain + 2 + 2 * len(flow.steps) if funnel else plain
 
@@ -98,7 +98,7 @@ def _step_figures(
     p50, p95, p99 = (quantile_estimate(data, q) for q in QUANTILES)
     p50_change, p95_change, p99_change = judged.durations(data, before)
     names = [check.name for check in step.checks]
-    names += [check.name for check in flow.across if check.counted_step == step.name]
+    names += [check.name for check in flow.across_of(step.name)]  # recorded with the later answer, of either step
     return StepFigures(
         step=step.name,
         observations=data.observations,

@@ -30,6 +30,8 @@ class Metric:
     RECEIVER_REPLIES_TOTAL = "cxgauge_receiver_replies_total"
     DIMENSION_OTHER_TOTAL = "cxgauge_dimension_values_other_total"
     CLOCK_AHEAD_TOTAL = "cxgauge_clock_ahead_observations_total"
+    ACROSS_UNKNOWN_TOTAL = "cxgauge_across_unknown_total"
+    ACROSS_WAITING_SIDES = "cxgauge_across_waiting_sides"
     WRITTEN_TOTAL = "cxgauge_written_observations_total"
     WRITER_FAILURES_TOTAL = "cxgauge_writer_failures_total"
     WRITER_LAG_SECONDS = "cxgauge_writer_lag_seconds"

@@ -74,6 +74,7 @@ class ReceiverServer:
         receiver: Counters, and :meth:`~cxgauge.collectors.receiver.otlp_receiver.Receiver.reload`.
         spool: Its own source in the spool, which syncs before it answers whatever ``spool.fsync`` says.
         url: Where it listens, once started.
+        across: Judges checks between steps.
         grpc_port: Where it listens for gRPC, once started; None without ``receiver.grpc_port``.
 
     Raises:
@@ -88,9 +89,8 @@ class ReceiverServer:
         _refuse_unprotected(config.receiver, tokens)
         tls = tls_options(config.receiver.tls, "receiver")
         settings = shape_settings(config)
-        if settings.tokens is not None or any(flow.across for flow in flows.values()):
-            settings = replace(settings, across=AcrossJudge(flows, across_file(config)))
-        self._across = settings.across
+        self.across = AcrossJudge(flows, across_file(config))  # also without such checks: a reload may bring some
+        settings = replace(settings, across=self.across)
         recent = RecentSegments(config.spool.directory.parent / "recent", config.receiver.duplicate_window * _ROW_BYTES)
         self.spool = _open_spool(config.spool, recent)
         app = receiver_app(config.receiver, flows, self.spool, clock, settings=settings, tokens=tokens, recent=recent)
@@ -127,8 +127,7 @@ class ReceiverServer:
             self._grpc.stop()
         self.receiver.close()
         self.spool.close()
-        if self._across is not None:
-            self._across.close()
+        self.across.close()
 
     def __enter__(self) -> ReceiverServer:
         self.start()

@@ -71,7 +71,7 @@ class _StepFigures:
         self.verdicts = np.zeros(VERDICT_COUNT, dtype=np.int64)
         self.verdict_exemplars = np.zeros(VERDICT_COUNT, dtype=RECORD)
         self.last_observed_us: int | None = None
-        across = [check.name for check in flow.across if check.counted_step == step.name]
+        across = [check.name for check in flow.across_of(step.name)]  # recorded with the later answer, of either step
         self.checks = {name: np.zeros(len(_RESULTS), dtype=np.int64) for name in (*step.check_names, *across)}
 
     def carry_over(self, earlier: _StepFigures) -> None:

@@ -32,6 +32,8 @@ class HealthFigures:
         replies: Replies of the receiver by HTTP status.
         dimension_other: Received values beyond a dimension's limit, counted as ``other``, by ``flow.dimension``.
         clock_ahead: Received observations whose sender's clock was ahead.
+        across_unknown: Sides of checks between steps whose other side did not come in time, by flow and check.
+        across_waiting: Sides kept for others to come.
         report_troubles: Scheduled reports and deliveries of the last seven days that failed or are tried again.
         messages: Messages about alerts since the start, by notifier and outcome (delivered, put_off, given_up).
         push_failures: Pushes of native histograms that did not succeed since the start.
@@ -50,6 +52,8 @@ class HealthFigures:
     replies: Mapping[str, int] = field(default_factory=dict)
     dimension_other: Mapping[str, int] = field(default_factory=dict)
     clock_ahead: int | None = None
+    across_unknown: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    across_waiting: int | None = None
     report_troubles: int | None = None
     messages: Mapping[tuple[str, str], int] = field(default_factory=dict)
     push_failures: int | None = None
@@ -86,6 +90,12 @@ def health_families(health: HealthFigures | None) -> Iterator[Metric]:
     ):
         if counts or name == Name.DROPPED_TOTAL:
             yield _counts(name, text, label, counts)
+    if health.across_unknown:
+        text = "Sides of checks between steps whose other side did not come in time."
+        unknown = CounterMetricFamily(Name.ACROSS_UNKNOWN_TOTAL, text, labels=[Label.FLOW, Label.CHECK])
+        for (flow, check), count in sorted(health.across_unknown.items()):
+            unknown.add_metric([flow, check], count)
+        yield unknown
     if health.messages:
         messages = CounterMetricFamily(
             Name.MESSAGES_TOTAL,
@@ -109,6 +119,7 @@ def health_families(health: HealthFigures | None) -> Iterator[Metric]:
     yield from _present(
         GaugeMetricFamily,
         (Name.WRITER_LAG_SECONDS, "How long the oldest observation waits to be written.", health.writer_lag_seconds),
+        (Name.ACROSS_WAITING_SIDES, "Sides of checks between steps kept for others to come.", health.across_waiting),
         (Name.PUSH_LAG_SECONDS, "How long ago a push of native histograms last succeeded.", health.push_lag_seconds),
         (
             Name.REPORT_TROUBLES,

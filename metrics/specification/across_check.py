@@ -43,7 +43,11 @@ class AcrossCheck(StrictModel):
     verdict: Literal["wrong", "incomplete", "stale"] | None = Field(
         default=None, description="What a failure means; wrong by default."
     )
-    step: Name | None = Field(default=None, description="Step the result counts for; by default the step of `of`.")
+    step: Name | None = Field(
+        default=None,
+        description="Step that the check is listed first with; by default the step of `of`. "
+        "The result is recorded with the later answer, of either step.",
+    )
 
     @property
     def value_step(self) -> str:
@@ -67,7 +71,7 @@ class AcrossCheck(StrictModel):
 
     @property
     def counted_step(self) -> str:
-        """Step whose figures the result belongs to."""
+        """Step that the check is listed first with; the result is recorded with the later answer, of either step."""
         return self.step or self.of_step
 
     @property

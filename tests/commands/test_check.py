@@ -20,6 +20,24 @@ def test_a_project_without_fault(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "No fault in 3 files: 2 flows with 7 steps and 21 checks.\n")
 
 
+def test_checks_between_steps_without_a_key_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project(tmp_path, ("bill_inquiry",))
+    result = run(str(tmp_path))
+    assert (result.exit_code, result.stdout) == (0, "No fault in 2 files: 1 flow with 3 steps and 10 checks.\n")
+    assert result.stderr == (
+        "warning: checks between steps are not made of answers, as neither recorder.customer_key nor "
+        "CXGAUGE_CUSTOMER_KEYS is set: bill_inquiry.total_equals_details, bill_inquiry.disputed_item_was_shown; write "
+        'a key (umask 077; echo "1:$(openssl rand -hex 32)" > FILE) and set recorder.customer_key: file:FILE, the same '
+        "for all who send\n"
+    )
+    monkeypatch.setenv("CXGAUGE_CUSTOMER_KEYS", "1:" + "5a" * 32)
+    assert run(str(tmp_path)).stderr == ""
+    monkeypatch.delenv("CXGAUGE_CUSTOMER_KEYS")
+    config = tmp_path / "cxgauge.yml"
+    config.write_text(f"{config.read_text()}\nrecorder: {{customer_key: env:ELSEWHERE}}\n", encoding="utf-8")
+    assert run(str(tmp_path)).stderr == ""
+
+
 def test_the_present_folder_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_project(tmp_path, ("log_in",))
     monkeypatch.chdir(tmp_path)

@@ -49,7 +49,19 @@ def test_what_is_missing_fails_with_its_remedy(embedded_dsn: str, tmp_path: Path
     found = findings(result)
     assert found["ruler"]["health"] == "warn"
     assert found["ruler"]["detail"].startswith("does not answer at http://127.0.0.1:1: ")
-    assert {name for name, finding in found.items() if finding["health"] != "ok"} == {"ruler", "judged"}
+    assert {name for name, finding in found.items() if finding["health"] != "ok"} == {
+        "ruler",
+        "judged",
+        "between steps",
+    }
+    assert found["between steps"]["detail"] == (
+        "checks between steps are not made of answers, as neither recorder.customer_key nor CXGAUGE_CUSTOMER_KEYS is "
+        "set: bill_inquiry.total_equals_details, bill_inquiry.disputed_item_was_shown"
+    )
+    assert found["between steps"]["remedy"] == (
+        'write a key (umask 077; echo "1:$(openssl rand -hex 32)" > FILE) and set recorder.customer_key: file:FILE, '
+        "the same for all who send"
+    )
     assert found["judged"]["detail"] == "no step yet: there is no baseline"
     assert found["flows"]["detail"] == f"1 in {tmp_path / 'flows'}: bill_inquiry"
 

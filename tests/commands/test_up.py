@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.examples.bank import FLOWS_DIRECTORY
 from cxgauge.examples.processes import free_port
+from cxgauge.metrics.specification.template import template_text
 from cxgauge.metrics.store.store import Store
 
 LIMIT_SECONDS = 30.0
@@ -137,6 +138,21 @@ def test_a_reload_takes_new_flows_and_refuses_faulty_ones(ruler: Ruler) -> None:
     assert "bill_inquiry.yml:10: steps[0].timeliness.target='fast' is not a duration" in ruler.log()
     assert 'flow="bill_inquiry"' in ruler.text("/metrics")
     assert ruler.answers("/-/healthy")
+
+
+def test_checks_between_steps_that_have_no_key_are_said(ruler: Ruler) -> None:
+    assert "warning" not in ruler.log()
+    (ruler.flows / "bill_inquiry.yml").write_text(template_text("bill_inquiry"), encoding="utf-8")
+    ruler.process.send_signal(signal.SIGHUP)
+    said = (
+        "warning: checks between steps are not made of answers, as neither recorder.customer_key nor "
+        "CXGAUGE_CUSTOMER_KEYS is set: bill_inquiry.total_equals_details, bill_inquiry.disputed_item_was_shown; write "
+        'a key (umask 077; echo "1:$(openssl rand -hex 32)" > FILE) and set recorder.customer_key: file:FILE, the same '
+        "for all who send\n"
+    )
+    until(lambda: said in ruler.log(), ruler.log)
+    for name in ("total_equals_details", "disputed_item_was_shown"):
+        assert f'cxgauge_across_unknown_total{{check="{name}",flow="bill_inquiry"}} 0.0' in ruler.text("/metrics")
 
 
 def test_what_was_accepted_is_written_before_the_end_and_once(ruler: Ruler) -> None:
