@@ -32,6 +32,8 @@ _AGAINST, _FOR = 2.0, 0.25  # nats that the traffic of one window may say agains
 _TRAFFIC = 0.5  # traffic has bursts that its noise model does not know: it counts half
 _DOUBT = 0.2  # share by which a job or the season of another hour may differ from what was learnt
 _OVERTIME_SECONDS = 300.0  # by which a job may be longer or shorter than usual
+_AT_ONCE = 4_096  # scopes whose arithmetic stays within a core's cache
+_UNSEEN = 1e30  # the variance of a window without data, as a number
 _TINY = 1e-30
 _RUNNING = 0.1  # share of the threshold below which no shift is in question
 
@@ -58,6 +60,10 @@ class RivalState:
         shapes = (*[paths] * 4, *[clocks] * 3, (scopes,), tests, tests)
         return cls(*(np.zeros(shape, dtype=np.float32) for shape in shapes))
 
+    def part(self, scopes: slice) -> RivalState:
+        """Some scopes; a view."""
+        return RivalState(*(getattr(self, item.name)[..., scopes] for item in fields(self)))
+
     @property
     def evidence(self) -> Floats:
         """Log-likelihood ratio of each path against no change, at the height within its range that fits best."""
@@ -71,7 +77,8 @@ class RivalState:
 class _Foretold:
     """What the filter of the shift test foretells of a window, before the window is taken in."""
 
-    noise: Noise
+    f: Floats
+    s: Floats
     innovation: Floats
     spread: Floats
     k_fast: Floats
@@ -79,12 +86,12 @@ class _Foretold:
 
     def faded(self, fast: Floats, slow: Floats) -> Floats:
         """What is left of an echo a window later."""
-        return np.asarray(self.noise.fast_correlation * fast + self.noise.slow_correlation * slow)
+        return np.asarray(self.f * fast + self.s * slow)
 
     def echo(self, fast: Floats, slow: Floats, path: Floats, running: Floats) -> None:
         """Let the filter follow a path, in place; what does not run leaves no echo."""
-        fast[...] = running * (self.noise.fast_correlation * fast + self.k_fast * path)
-        slow[...] = running * (self.noise.slow_correlation * slow + self.k_slow * path)
+        fast[...] = running * (self.f * fast + self.k_fast * path)
+        slow[...] = running * (self.s * slow + self.k_slow * path)
 
 
 class Rivals:
@@ -115,20 +122,40 @@ class Rivals:
             residual: Residuals as the test gets them, ``[3S]``.
             variance: Their variances.
         """
-        scopes, state = self._scopes, self.state
-        place, traffic = slice(0, scopes), slice(scopes, 2 * scopes)
-        location = _foretell(shift.part(place), self._noise[0], residual[place], variance[place])
-        volume = _foretell(shift.part(traffic), self._noise[1], residual[traffic], variance[traffic])
-        gain = 1.0 - location.faded(shift.echo_fast[:, place], shift.echo_slow[:, place])
-        state.score += gain * (location.innovation / location.spread)
+        for begin in range(0, self._scopes, _AT_ONCE):
+            place = slice(begin, min(begin + _AT_ONCE, self._scopes))
+            traffic = slice(self._scopes + begin, self._scopes + place.stop)
+            here = Alternatives(*(getattr(other, item.name)[..., place] for item in fields(Alternatives)))
+            location = _foretell(shift.part(place), self._noise[0].take(place), residual[place], variance[place])
+            volume = _foretell(shift.part(traffic), self._noise[1].take(place), residual[traffic], variance[traffic])
+            gain = 1.0 - location.faded(shift.echo_fast[:, place], shift.echo_slow[:, place])
+            part = taken[0][place], taken[1][place]
+            self._weigh(self.state.part(place), here, part, missed[place], gain, location, volume)
+
+    def _weigh(
+        self,
+        state: RivalState,
+        other: Alternatives,
+        taken: tuple[Floats, Floats],
+        missed: Floats,
+        gain: Floats,
+        location: _Foretold,
+        volume: _Foretold,
+    ) -> None:
+        """:meth:`before` for as many scopes as fit into the cache."""
+        told = location.innovation / location.spread
+        state.score += gain * told
         state.information += gain**2 / location.spread
         faded = location.faded(state.echo_fast, state.echo_slow)
-        least, middle, most = (each - taken[0] for each in self._offsets(other, missed))
+        least, middle, most = (
+            np.subtract(each, taken[0], dtype=np.float32) for each in self._offsets(state.age, other, missed)
+        )
         # jobs are known to some minutes: at their edges the offset that fits best speaks for a rival
         path = np.where(most > least, np.clip(location.innovation + faded, least, most), middle) - faded
-        state.path_score += path * (location.innovation / location.spread)
+        state.path_score += path * told
         state.path_information += path**2 / location.spread
-        moved = other.volume - taken[1] - volume.faded(state.traffic_fast, state.traffic_slow)
+        moved = np.subtract(other.volume, taken[1], dtype=np.float32)
+        moved -= volume.faded(state.traffic_fast, state.traffic_slow)
         heard = _TRAFFIC * moved * (volume.innovation - 0.5 * moved) / volume.spread
         state.traffic += np.clip(heard, -_AGAINST, _FOR)
         running = state.evidence > 0
@@ -184,9 +211,9 @@ class Rivals:
         likelihood = score**2 / (2 * np.maximum(information, _TINY))
         return bool((likelihood - self.strength(scope) >= margin).all())
 
-    def _offsets(self, other: Alternatives, missed: Floats) -> tuple[Floats, Floats, Floats]:
+    def _offsets(self, age: Floats, other: Alternatives, missed: Floats) -> tuple[Floats, Floats, Floats]:
         """Least, middle and most offset of each rival, ``[4, S]``."""
-        age, spare = self.state.age, self._overtime
+        spare = self._overtime
         elsewhere = np.maximum(np.maximum(other.earlier, other.again), np.where(missed, other.later, 0.0))
         elsewhere = elsewhere * (age <= other.duration + spare)
         middle = np.concatenate([other.location, np.stack([elsewhere, np.minimum(-other.job, 0.0)])])
@@ -197,11 +224,21 @@ class Rivals:
 
 
 def _foretell(shift: ShiftState, noise: Noise, residual: Floats, variance: Floats) -> _Foretold:
-    f, s = noise.fast_correlation, noise.slow_correlation
-    p_fast = shift.p_fast * f * f + noise.fast_variance * (1 - f * f)
+    f, s, fast, slow, white = (
+        np.asarray(each, dtype=np.float32)
+        for each in (
+            noise.fast_correlation,
+            noise.slow_correlation,
+            noise.fast_variance,
+            noise.slow_variance,
+            noise.white_variance,
+        )
+    )
+    p_fast = shift.p_fast * f * f + fast * (1 - f * f)
     p_cross = shift.p_cross * f * s
-    p_slow = shift.p_slow * s * s + noise.slow_variance * (1 - s * s)
+    p_slow = shift.p_slow * s * s + slow * (1 - s * s)
     seen = np.isfinite(variance)
-    spread = np.where(seen, p_fast + 2 * p_cross + p_slow + variance + noise.white_variance, np.inf)
-    innovation = np.where(seen, residual - f * shift.fast - s * shift.slow, 0.0)
-    return _Foretold(noise, innovation, spread, (p_fast + p_cross) / spread, (p_cross + p_slow) / spread)
+    sampling = np.where(seen, variance, _UNSEEN).astype(np.float32)
+    spread = p_fast + 2 * p_cross + p_slow + sampling + white
+    innovation = np.where(seen, residual, 0.0).astype(np.float32) - f * shift.fast - s * shift.slow
+    return _Foretold(f, s, innovation * seen, spread, (p_fast + p_cross) / spread, (p_cross + p_slow) / spread)
