@@ -27,6 +27,7 @@ from .table import Cell, Cells, Column, Row, Table
 __all__ = ["alert_page", "transition_words"]
 
 _VERDICT = "verdict:"
+_EXAMPLE_SECONDS = 6 * 3_600.0  # single observations are many: a long alert is shown by its beginning
 
 
 def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked: PageRequest) -> dict[str, Any] | None:
@@ -52,7 +53,7 @@ def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked
         tables.append(event_table(events, asked))
         if step is not None:
             charts = _charts(store, flow, step, alert, period, asked)
-            since = Period(alert.lead.started_at, end)
+            since = Period(alert.lead.started_at, min(end, alert.lead.started_at + _EXAMPLE_SECONDS))
             tables.append(example_table(store, flow.name, step.name, since, dict(alert.scope.dimensions), w))
     return {
         "alert": alert,

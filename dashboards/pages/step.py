@@ -41,7 +41,7 @@ __all__ = [
 
 _VALUES_SHOWN = 12
 _EXAMPLES = 10
-_EXAMPLE_SECONDS = 6 * 3_600.0  # single observations are read from the end of the period only
+_EXAMPLE_SECONDS = 3_600.0  # single observations are many: only the end of the period is read
 _HORIZON_SECONDS = 3_600.0
 _FEWEST_RECENT = 100  # fewer show the noise of counting
 

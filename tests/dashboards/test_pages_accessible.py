@@ -33,6 +33,8 @@ PAGES = (
     "search?q=bill",
     "search?q=nothing-like-it",
     "data",
+    "reports",
+    "audit",
     "flows/none",
 )
 HEALTH = HealthFigures(dropped={"torn": 2}, received={"accepted": 10}, writer_lag_seconds=0.5, evaluation_lag_seconds=1)
@@ -114,7 +116,7 @@ def test_by_keyboard_alone(chromium: Any, address: str) -> None:
     assert page.locator("#search").input_value() == "总额/"
     page.keyboard.press("Backspace")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/search?q=*")
+    page.wait_for_url("**/search?q=*span=24h")
     assert page.locator("main").get_by_role("link", name="Bill inquiry › Bill total", exact=True).count() == 1
     page.locator(".scroll").first.focus()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
