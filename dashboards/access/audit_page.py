@@ -106,12 +106,10 @@ def _filter(asked: PageRequest) -> AuditFilter:
     before = asked.own.get("before", "")
     if before and not (before.isascii() and before.isdigit() and len(before) < 19):
         raise ValueError(f"before={before!r} is not the number of an entry; follow the links of the page")
-    return AuditFilter(
-        asked.period.start,
-        asked.period.end,
-        *(asked.own.get(name, "").replace("\0", "").strip() or None for name in ("actor", "action", "subject")),
-        int(before) if before else None,
+    actor, action, subject = (
+        asked.own.get(name, "").replace("\0", "").strip() or None for name in ("actor", "action", "subject")
     )
+    return AuditFilter(asked.period.start, asked.period.end, actor, action, subject, int(before) if before else None)
 
 
 def _audit_table(rows: list[AuditRow], w: Wording) -> Table:

@@ -228,21 +228,26 @@ class OpenId:
             raise OpenIdError(Refusal.TOKEN, f"the id_token is refused: {str(error)[:200]}") from None
         if not isinstance(claims.get("sub"), str) or not claims["sub"]:
             raise OpenIdError(Refusal.TOKEN, "the id_token is refused: it has no subject")
-        return claims
+        return dict(claims)
 
     def _decode(self, text: str) -> Any:
         from joserfc import jwt
         from joserfc.errors import JoseError
-        from joserfc.jwk import KeySet
 
         offered = self._read_metadata().get("id_token_signing_alg_values_supported", ["RS256"])
         allowed = [name for name in _ALGORITHMS if name in offered]
         try:
-            return jwt.decode(text, KeySet.import_key_set(dict(self._read_keys())), algorithms=allowed)
+            return jwt.decode(text, self._key_set(), algorithms=allowed)
         except (JoseError, ValueError):
             if not self._forget_keys():  # the provider may have new ones
                 raise
-            return jwt.decode(text, KeySet.import_key_set(dict(self._read_keys())), algorithms=allowed)
+            return jwt.decode(text, self._key_set(), algorithms=allowed)
+
+    def _key_set(self) -> Any:
+        from joserfc.jwk import KeySet
+
+        keys: Any = dict(self._read_keys())
+        return KeySet.import_key_set(keys)
 
     def _claim_values(self, claims: Mapping[str, Any], token: Mapping[str, Any]) -> frozenset[str]:
         found = _at(claims, self.config.claim)

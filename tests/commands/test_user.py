@@ -37,7 +37,7 @@ def run(tmp_path: Path, embedded_dsn: str, monkeypatch: pytest.MonkeyPatch) -> A
 
 def _rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(dsn, options="-c search_path=cxgauge") as connection:
-        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+        return connection.execute(query).fetchall()
 
 
 def test_the_life_of_an_account(run: Any, embedded_dsn: str) -> None:
