@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 
 from ..metrics.baseline.baseline import Profile, learn
-from ..metrics.detection.input import SKETCH_GRID, Fleet, Measurements
+from ..metrics.baseline.budget import count_families
+from ..metrics.baseline.parts import join
+from ..metrics.baseline.pooling import pool_young
+from ..metrics.detection.input import SKETCH_GRID, Fleet, Measurements, concatenate
 from ..metrics.detection.settings import DetectionSettings
+from ..metrics.observation import SeriesKey
 from ..metrics.store.alerts import untaught_spans
 from ..metrics.store.store import Store
 
@@ -18,6 +22,7 @@ __all__ = ["LearningSchedule", "learn_from_store"]
 
 _SHORTEST_SECONDS = 600.0
 _GROWTH = 0.5
+_READ_SECONDS = 2 * 86_400.0  # of history that is read at one time
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +53,50 @@ def learn_from_store(
     """Learn the baseline of everything stored up to ``through``, or of one flow; ``None`` without any data.
 
     Time in which a flow had an alert that nobody accepted, incidents and maintenance windows teach nothing about
-    that flow; what other flows did meanwhile counts.
+    that flow; what other flows did meanwhile counts. Flows are read and learnt one after the other, so that memory
+    holds the history of one; the windows of other threads are judged meanwhile.
     """
     start = through - schedule.history_seconds
-    rollup, keys = store.read_rollups(start, through, flow)
-    if not len(rollup):
-        return None
-    numbers = sorted(keys, key=lambda number: (keys[number].flow, keys[number].step, keys[number].dimensions))
-    cells = [keys[number] for number in numbers]
-    fleet = Fleet.build(cells, SKETCH_GRID)
-    history = Measurements.from_rollup(rollup, {number: cell for cell, number in enumerate(numbers)})
     with store.connection() as connection:
         spans = untaught_spans(connection, start)
-    return learn(_without(history, fleet, spans), fleet, settings)
+    known = store.series()
+    there = store.span()
+    if there is None or there[1] < start:
+        return None
+    window = settings.window_seconds
+    span = (max(start, there[0]), min(through, there[1] + window))
+    families = count_families(Fleet.build(list(known.values()), SKETCH_GRID))
+    profiles = []
+    for name in sorted({key.flow for key in known.values()} if flow is None else {flow}):
+        history, fleet = _read_flow(store, name, span)
+        if fleet is not None:
+            taught = _without(history, fleet, spans)
+            profiles.append(learn(taught, fleet, settings, families=families, span=span))
+    return pool_young(join(profiles), families) if profiles else None
+
+
+def _read_flow(store: Store, flow: str, span: tuple[float, float]) -> tuple[Measurements, Fleet | None]:
+    """The stored windows of a flow, read a few days at a time: memory holds one flow, its histograms in few bytes."""
+    parts: list[Measurements] = []
+    found: dict[int, SeriesKey] = {}
+    begin = span[0]
+    while begin < span[1]:
+        end = min(begin + _READ_SECONDS, span[1])
+        rollup, keys = store.read_rollups(begin, end, flow)
+        if len(rollup):
+            parts.append(Measurements.from_rollup(rollup, {number: number for number in keys}).narrow())
+        for number, key in keys.items():
+            if number not in found or len(key.checks) > len(found[number].checks):
+                found[number] = key
+        begin = end
+    if not parts:
+        return Measurements.empty(), None
+    numbers = sorted(found, key=lambda number: (found[number].flow, found[number].step, found[number].dimensions))
+    cell = np.zeros(max(numbers) + 1, dtype=np.int64)
+    cell[numbers] = np.arange(len(numbers))
+    history = concatenate(parts)
+    fleet = Fleet.build([found[number] for number in numbers], SKETCH_GRID)
+    return replace(history, cell=cell[history.cell]), fleet
 
 
 def _without(history: Measurements, fleet: Fleet, spans: Sequence[tuple[float, float, str]]) -> Measurements:

@@ -65,7 +65,8 @@ def learn(
         settings: Budget, zone, window length, tested effects.
         excluded: Spans ``(from, to)`` in seconds that must not teach: alarms, incidents, maintenance.
         families: Over how many families the budget is divided, if ``fleet`` is a part of a larger one; see
-            :func:`~.budget.count_families`.
+            :func:`~.budget.count_families`. Then young series do not lean on others yet:
+            :func:`~.pooling.pool_young` is for the whole, after :func:`~.parts.join`.
         span: Start of the first and end of the last window of the history of the larger fleet.
 
     Returns:
@@ -80,7 +81,8 @@ def learn(
         _learn_part(rows, part.fleet, settings, time, number, space) for part, rows in _apart(history, fleet, parts)
     ]
     profile = put_together(profiles, parts, fleet)
-    return pool_young(replace(profile, special=learn_special_days(profile, special)), number)
+    profile = replace(profile, special=learn_special_days(profile, special))
+    return pool_young(profile, number) if families is None else profile
 
 
 @dataclass(frozen=True, slots=True)

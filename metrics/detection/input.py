@@ -9,7 +9,7 @@ whole contract between the store (or a file) and the detection core, which does 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,19 @@ class Measurements:
             self.bucket_counts[source],
             self.failed[rows],
             self.tried[rows],
+        )
+
+    def narrow(self) -> Measurements:
+        """The same in fewer bytes: bucket numbers of 16 bits, counts in single precision (exact up to 16 million)."""
+        low, high = (int(self.buckets.min()), int(self.buckets.max())) if len(self.buckets) else (0, 0)
+        fits = np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max
+        return replace(
+            self,
+            count=self.count.astype(np.float32),
+            buckets=self.buckets.astype(np.int16) if fits else self.buckets,
+            bucket_counts=self.bucket_counts.astype(np.float32),
+            failed=np.asfortranarray(self.failed, dtype=np.float32),
+            tried=np.asfortranarray(self.tried, dtype=np.float32),
         )
 
     def cut(self, begin: int, end: int) -> Measurements:
@@ -174,9 +187,20 @@ def concatenate(parts: Sequence[Measurements]) -> Measurements:
         np.concatenate([*offsets, total]),
         np.concatenate([part.buckets for part in parts]),
         np.concatenate([part.bucket_counts for part in parts]),
-        np.concatenate([part.failed for part in parts]),
-        np.concatenate([part.tried for part in parts]),
+        _stacked([part.failed for part in parts]),
+        _stacked([part.tried for part in parts]),
     )
+
+
+def _stacked(parts: Sequence[Floats]) -> Floats:
+    """Outcome columns one under the other; columns that a part does not have are 0 there. Laid out by column."""
+    columns = max(part.shape[1] for part in parts)
+    out = np.zeros((columns, sum(len(part) for part in parts)), dtype=np.result_type(*parts))
+    first = 0
+    for part in parts:
+        out[: part.shape[1], first : first + len(part)] = part.T
+        first += len(part)
+    return out.T
 
 
 @dataclass(frozen=True, slots=True)
