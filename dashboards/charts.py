@@ -19,6 +19,7 @@ from .wording import Wording
 __all__ = ["Axis", "Chart", "Mark", "distribution_chart", "duration_chart", "rate_chart", "rate_line"]
 
 WIDTH, HEIGHT = 540.0, 200.0
+_LABEL_ROOM = 1.1  # above a level line, for its label
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 12.0, 12.0, 28.0
 _BLOCKS_FOR_PERCENTILES = 20
 
@@ -97,7 +98,7 @@ def duration_chart(
     """Median and 95th percentile over time, with the target as a level line and what is usual as a band."""
     text = w.translator.text
     known = [value for point in points.points for value in (point.p50, point.p95) if value is not None]
-    top = max([*known, target_seconds or 0.0], default=1.0)
+    top = max([*known, _LABEL_ROOM * (target_seconds or 0.0)], default=1.0)
     x, y = _Scale(start, end, _LEFT, WIDTH - _RIGHT), _Scale(0, _nice(top), HEIGHT - _BOTTOM, _TOP)
     middle = [(x(point.start + points.seconds / 2), point) for point in points.points]
     lines = (

@@ -14,6 +14,7 @@ from ..figure_types import Estimate
 from ..pages.step import step_charts
 from ..step_data import StepData, quantile_estimate, rate_estimate
 from ..usual import usual_blocks
+from ..wording import Wording
 from .data import read_bands, read_rows
 from .report import Report
 
@@ -63,10 +64,10 @@ def _pictures(store: Store, report: Report, name: str) -> StepPictures:
         bands=read_bands(store, flow.name, name, figures.period),
         usual=usual_blocks(store, flow.name, name, figures.period),
     )
-    return StepPictures(name, tuple(charts), tuple(_dimension_rows(flow, rows.rollup, rows.keys)))
+    return StepPictures(name, tuple(charts), tuple(_dimension_rows(flow, rows.rollup, rows.keys, report.wording)))
 
 
-def _dimension_rows(flow: FlowSpec, rollup: Rollup, keys: Mapping[int, SeriesKey]) -> list[DimensionRow]:
+def _dimension_rows(flow: FlowSpec, rollup: Rollup, keys: Mapping[int, SeriesKey], w: Wording) -> list[DimensionRow]:
     """Figures by the values of each dimension, most frequent first."""
     rows = []
     for dimension in flow.dimensions:
@@ -75,7 +76,8 @@ def _dimension_rows(flow: FlowSpec, rollup: Rollup, keys: Mapping[int, SeriesKey
             value = dict(key.dimensions).get(dimension.name)
             if value is not None:
                 values.setdefault(value, {})[number] = key
-        found = [_dimension_row(dimension.name, value, StepData(rollup, some)) for value, some in values.items()]
+        title = dimension.title.in_language(w.language) if dimension.title is not None else dimension.name
+        found = [_dimension_row(title, value, StepData(rollup, some)) for value, some in values.items()]
         found.sort(key=lambda row: -row.observations)
         rows += [row for row in found if row.observations][:_VALUES_SHOWN]
     return rows
