@@ -61,6 +61,7 @@ def ruler_tests(rule_file: str, start: int | None = None) -> TestFile:
     """Cases for the alerts on the ruler's own health: all well, and each thing wrong by itself."""
     reason = {Label.REASON: "buffer_full", "instance": "a"}
     source = {Label.FLOW: "", Label.STEP: "source", Label.SEVERITY: "critical", Label.STATE: "firing"}
+    other = _series(Metric.DIMENSION_OTHER_TOTAL, {Label.DIMENSION: "bill.app_version"})
     well = {
         _series(Metric.BUILD_INFO, {}): "1x30",
         _series(Metric.HEALTH_READABLE, {}): "1x30",
@@ -97,12 +98,16 @@ def ruler_tests(rule_file: str, start: int | None = None) -> TestFile:
             _series(Metric.MESSAGES_TOTAL, {Label.NOTIFIER: "chat", Label.OUTCOME: "delivered"}),
             "5x30",
         ),
+        ("CxgaugeDimensionOverflow", "warning", "", other, "0+1x30"),
+        ("CxgaugeDimensionOverflow", "warning", "", other, "_x20 9x10"),
         ("CxgaugePushLate", "warning", "", _series(Metric.PUSH_LAG_SECONDS, {}), "400x30"),
         ("CxgaugeRulerAlert", "critical", "source", _series(Metric.ALERT_STATE, source), "1x30"),
     )
     tests = [_case("all well", well, "25m", set())]
     for alert, severity, step, series, values in wrong:
         tests.append(_case(alert, {**well, series: values}, "25m", {(alert, severity, step)}))
+    longer = {series: values.replace("x30", "x130") for series, values in well.items()}
+    tests.append(_case("a dimension overflowed hours ago", {**longer, other: "9x130"}, "2h", set()))
     return _file(rule_file, "1m", tests, start=start)
 
 

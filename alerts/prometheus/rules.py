@@ -226,6 +226,22 @@ def _health_alerts() -> Iterator[Rule]:
         "the newest window judged is {{ $value | humanizeDuration }} old",
         "最近一次评估的窗口已是 {{ $value | humanizeDuration }} 之前",
     )
+    other = Metric.DIMENSION_OTHER_TOTAL
+    appeared = (
+        f"sum by ({Label.DIMENSION}) ({other} unless {other} offset 1h)"  # a counter is not there before it counts
+    )
+    yield _health(
+        (
+            "CxgaugeDimensionOverflow",
+            f"sum by ({Label.DIMENSION}) (increase({other}[1h])) > 0 or {appeared} > 0",
+            None,
+            "warning",
+        ),
+        "{{ $labels.dimension }} has more values than its limit: {{ $value | printf `%.0f` }} observations in an hour "
+        "count as other; raise the limit, list the values, or send fewer",
+        "{{ $labels.dimension }} 的取值超过上限:一小时内 {{ $value | printf `%.0f` }} 条观测归入 other;"
+        "请调高上限、列出取值,或减少取值",
+    )
     given_up = f'increase({Metric.MESSAGES_TOTAL}{{{Label.OUTCOME}="given_up"}}[1h])'
     put_off = f'increase({Metric.MESSAGES_TOTAL}{{{Label.OUTCOME}="put_off"}}[15m])'
     delivered = f'increase({Metric.MESSAGES_TOTAL}{{{Label.OUTCOME}="delivered"}}[15m])'

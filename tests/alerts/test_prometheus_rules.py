@@ -211,6 +211,7 @@ def exported(flow: FlowSpec) -> Iterator[tuple[Exposition, int]]:
 def _healthy() -> HealthFigures:
     return HealthFigures(
         dropped={"buffer_full": 0},
+        dimension_other={"bill_inquiry.app_version": 0},
         written=1,
         writer_failures=0,
         writer_lag_seconds=0.0,
