@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -105,6 +106,42 @@ def test_the_models_of_the_sdk_read_them(language: str) -> None:
         data = json.loads(json.dumps(board))
         _refer(data)
         assert Dashboard.from_json(data).uid == board["uid"]
+
+
+OLDER = {"timeseries": {"tooltipOptions"}}  # what 7.5 calls "tooltip"
+LATER = {"heatmap": {"rowsFrame", "cellValues"}}  # optional, so that the model leaves them out when they are not set
+COLUMNS = {"custom.displayMode": "custom.cellOptions"}  # of tables, before Grafana 10 and since
+
+
+def test_options_are_those_that_the_models_know() -> None:
+    """A misspelt option would be passed over in silence, by every version."""
+    unknown = []
+    for name, panel in panels():
+        kind = panel["type"]
+        model = importlib.import_module(f"grafana_foundation_sdk.models.{kind}").Options()
+        known = set(model.to_json()) | OLDER.get(kind, set()) | LATER.get(kind, set())
+        unknown += [f"{name}: {option}" for option in panel.get("options", {}) if option not in known]
+    assert unknown == []
+
+
+def test_a_heat_map_has_the_form_before_grafana_9_and_the_one_since() -> None:
+    found = [panel for _, panel in panels() if panel["type"] == "heatmap"]
+    assert len(found) == 1
+    for panel in found:
+        older = {key: panel[key] for key in ("dataFormat", "yBucketBound", "hideZeroBuckets")}
+        assert older == {"dataFormat": "tsbuckets", "yBucketBound": "upper", "hideZeroBuckets": True}
+        assert panel["yAxis"]["format"] == panel["options"]["yAxis"]["unit"] == "s"
+        assert panel["color"]["colorScheme"] == f"interpolate{panel['options']['color']['scheme']}"
+        assert panel["options"]["calculate"] is False
+        assert panel["targets"][0]["format"] == "time_series"
+
+
+def test_cells_are_coloured_before_grafana_10_and_since() -> None:
+    for name, panel in panels():
+        for override in panel.get("fieldConfig", {}).get("overrides", []):
+            properties = {one["id"] for one in override["properties"]}
+            for older, newer in COLUMNS.items():
+                assert (older in properties) == (newer in properties), name
 
 
 def _refer(data: Any) -> None:

@@ -32,7 +32,7 @@ def store(database_dsn: str) -> Iterator[Store]:
                     " t + %s * interval '1 second', '{}' FROM to_timestamp(%s) AS t",
                     [name, state, flow, step, check, lasted, NOW - ago],
                 )
-            for title, flow, ago, lasted in (
+            for title, place, after, length in (
                 ("bill-service 8.2.0", "bill_inquiry", 3_700, None),
                 ("Database maintenance", None, 1_800, 900),
                 ("long ago", None, 90_000, None),
@@ -40,7 +40,7 @@ def store(database_dsn: str) -> Iterator[Store]:
                 connection.execute(
                     "INSERT INTO events (at, ended_at, kind, flow, title) "
                     "SELECT t, t + %s * interval '1 second', 'deployment', %s, %s FROM to_timestamp(%s) AS t",
-                    [lasted, flow, title, NOW - ago],
+                    [length, place, title, NOW - after],
                 )
         yield store
 
@@ -48,7 +48,7 @@ def store(database_dsn: str) -> Iterator[Store]:
 def test_what_people_were_told_of_and_what_happened_oldest_first(store: Store) -> None:
     found = read_notes(store, NOW - 86_400)
     with store.connection() as connection:
-        ids = dict(connection.execute("SELECT title, event_id FROM events").fetchall())
+        ids: dict[str, int] = dict(connection.execute("SELECT title, event_id FROM events").fetchall())
     assert found == [
         Note(
             "cxgauge-alert-over",
