@@ -74,7 +74,8 @@ def demo(
         typer.echo(line, err=output is Format.JSON)
 
     stays = sys.stdin.isatty() and sys.stdout.isatty() and output is Format.TEXT if leave is None else not leave
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # some shells start what runs in the background deaf to Ctrl-C
+        signal.signal(number, _interrupt)
     settings = DemonstrationSettings(customers=customers, port=port, language=language.value)
     try:
         with _workspace(directory) as workspace:
