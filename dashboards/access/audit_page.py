@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from ...metrics.configuration.config import Config
 from ...metrics.store.accounts import Account, read_accounts
-from ...metrics.store.audit import AuditFilter, AuditRow, audit_actions, read_audit
+from ...metrics.store.audit import COMMAND_LINE, AuditFilter, AuditRow, audit_actions, read_audit
 from ...metrics.store.store import Store
 from ..pages.request import SPANS, PageRequest, read_request
 from ..pages.table import Cells, Column, Row, Table, table_csv
@@ -51,7 +51,7 @@ class AdministrationPages:
 
     def _audit(self, request: Request) -> Response:
         try:
-            asked = self._asked(request, AUDIT_FILTERS)
+            asked = self._asked(request, AUDIT_FILTERS, renewed="before" not in request.query_params)
             wanted = _filter(asked)
         except ValueError as error:
             return PlainTextResponse(f"{error}\n", 400)
@@ -79,7 +79,7 @@ class AdministrationPages:
         table = _accounts_table(accounts, asked.wording)
         return self._answer(request, asked, "accounts.html.j2", table, {"table": table})
 
-    def _asked(self, request: Request, own: tuple[str, ...] = ()) -> PageRequest:
+    def _asked(self, request: Request, own: tuple[str, ...] = (), *, renewed: bool = False) -> PageRequest:
         config = self.config()
         return read_request(
             request,
@@ -88,6 +88,7 @@ class AdministrationPages:
             window_seconds=self.store.settings.window_seconds,
             now=self.clock(),
             own=own,
+            renewed=renewed,
         )
 
     def _answer(
@@ -123,10 +124,10 @@ def _audit_table(rows: list[AuditRow], w: Wording) -> Table:
             Row((
                 cells.time(row.at),
                 cells.words(row.actor or "–"),
-                cells.words(action_words(row.action, w)),
+                cells.words(action_words(row.action, w), style="nowrap"),
                 cells.words(row.subject, f"/alerts/{row.subject}" if _is_alert(row) else ""),
                 cells.words(_details(row.details)),
-                cells.words(row.address, style="mono"),
+                cells.words(text("command line") if row.address == COMMAND_LINE else row.address, style="nowrap"),
             ))
             for row in rows
         ),
