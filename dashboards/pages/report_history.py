@@ -70,8 +70,9 @@ def _run_table(runs: list[ReportRun], flows: Mapping[str, FlowSpec], asked: Page
     rows = tuple(
         Row(
             (
-                cells.words(w.days(run.start, run.end), f"/reports/{run.run_id}", note=run.schedule),
+                cells.words(w.days(run.start, run.end), f"/reports/{run.run_id}"),
                 cells.words(_title(run, flows, w)),
+                cells.words(run.schedule, style="nowrap"),
                 cells.words(run.headline or _state(run, w), style=_style(run), emphasis=bool(run.headline)),
                 cells.chips(
                     [Chip(kind.upper(), "file", f"/reports/{run.run_id}/report.{kind}") for kind in run.formats]
@@ -85,6 +86,7 @@ def _run_table(runs: list[ReportRun], flows: Mapping[str, FlowSpec], asked: Page
     columns = (
         Column(text("Period")),
         Column(text("Flow")),
+        Column(text("Schedule"), wide=True),
         Column(text("What it says")),
         Column(text("Files")),
         Column(text("Sent"), wide=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -12,7 +12,8 @@ from ...alerts.alert import Alert
 from ...metrics.deviation import Deviation
 from ..figure_types import FlowFigures
 from ..headline import Headline, sentences
-from .report import Report
+from ..improvements import Outcome
+from .report import Detectable, Report
 
 __all__ = ["SCHEMA_VERSION", "ReportDocument", "report_json", "report_schema"]
 
@@ -90,6 +91,8 @@ class ReportDocument:
     titles: tuple[StepTitle, ...]
     alerts: tuple[AlertLine, ...]
     deviations: tuple[DeviationLine, ...]
+    improvements: tuple[Outcome, ...] = ()
+    detectable: dict[str, Detectable] = field(default_factory=dict)
 
 
 _DOCUMENT = TypeAdapter(ReportDocument)
@@ -126,6 +129,8 @@ def _document(report: Report) -> ReportDocument:
         ),
         alerts=tuple(_alert(report, alert) for alert in report.alerts),
         deviations=tuple(_deviation(report, deviation) for deviation in report.deviations),
+        improvements=report.improvements,
+        detectable=dict(report.detectable),
     )
 
 
