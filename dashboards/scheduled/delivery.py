@@ -145,7 +145,8 @@ def _by_mail(
     note = ""
     if left_out:
         note = text("Too large to attach: {formats}.", formats=", ".join(left_out))
-    link = f'<p><a href="{escape(parcel.link)}">{text("Read it on the pages")}</a></p>' if parcel.link else ""
+    words = text("Read it on the pages")
+    link = f'<p><a href="{escape(parcel.link)}">{words}</a></p>' if parcel.link else ""
     mail.add_alternative(body.replace("<!-- links -->", f"{link}<p>{note}</p>" if note else link), subtype="html")
     for kind, content in attached:
         main, _, sub = REPORT_TYPES[kind].partition(";")[0].partition("/")
