@@ -44,7 +44,9 @@ def is_local(request: HTTPConnection, http: HttpConfig) -> bool:
 
     An undeclared proxy on this machine would make everybody look local; most of them say so in a header.
     """
-    return is_loopback(client_address(request, http)) and not (came_by_proxy(request) and not http.trusted_proxies)
+    peer = request.client.host if request.client else ""
+    known = "x-forwarded-for" in request.headers and is_within(peer, http.trusted_proxies)
+    return is_loopback(client_address(request, http)) and (known or not came_by_proxy(request))
 
 
 def is_within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

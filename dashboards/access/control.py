@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...metrics.configuration.config import Config
 from ...metrics.configuration.secret import SecretError
+from ...metrics.configuration.sign_in import SignInConfig
+from ...metrics.store.accounts import Account
 from ...metrics.store.scope import EVERYTHING
 from .address import came_by_proxy, client_address, is_local, is_within, names_loopback
 from .forms import FormError, parse_form, read_body, refuse_foreign
@@ -147,6 +149,8 @@ class AccessControl:
         if identifier and config.sign_in.is_required:
             active = request.headers.get("sec-fetch-mode", "navigate") == "navigate"
             account = await run_in_threadpool(self._sessions.find, identifier, active=active)
+            if account is not None and not _still_signs_in(account, config.sign_in):
+                account = None
         if account is not None:
             return Access(
                 account.name,
@@ -192,6 +196,13 @@ class AccessControl:
             return PlainTextResponse(f"{error}\n", error.status)
         request.state.body = body
         return None
+
+
+def _still_signs_in(account: Account, sign_in: SignInConfig) -> bool:
+    """Whether the way by which the account came in is still open after a reload."""
+    if account.issuer is None:
+        return sign_in.accounts
+    return sign_in.openid is not None and sign_in.openid.issuer == account.issuer
 
 
 def _refuse_strangers(request: Request) -> Response | None:

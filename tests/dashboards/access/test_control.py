@@ -139,7 +139,11 @@ def test_metrics_are_for_this_machine_declared_networks_and_the_token(
 
 
 def test_an_undeclared_proxy_on_this_machine_makes_nobody_local(site: Site) -> None:
-    assert site.visitor(**{"x-forwarded-for": "203.0.113.7"}).get("/metrics").status_code == 401
+    for proxies in ("", "http: {trusted_proxies: [10.9.9.9]}"):
+        site.configure(SIGN_IN + proxies)
+        for header in ("x-forwarded-for", "forwarded", "x-real-ip"):
+            assert site.visitor(**{header: "203.0.113.7"}).get("/metrics").status_code == 401
+            assert site.visitor(**{header: "127.0.0.1"}).get("/metrics").status_code == 401
 
 
 # -- nobody has to sign in ----------------------------------------------------------------------------------------
@@ -172,6 +176,12 @@ def test_a_session_of_before_gives_nothing_once_sign_in_is_off_and_back_on(site:
     assert "li.wei" not in client.get("/account").text
     site.configure(SIGN_IN)
     assert "li.wei" in client.get("/account").text
+    site.configure(
+        "http: {public_url: 'https://x.example'}\n"
+        "sign_in: {openid: {issuer: 'https://a.example', client_id: x, grants: [{value: a, role: admin}]}}"
+    )
+    secure = site.visitor(cookie=f"__Host-cxgauge_session={client.cookies['cxgauge_session']}")
+    assert secure.get("/account").headers["location"].startswith("/sign-in"), "passwords do not count any more"
 
 
 NETWORK = "can be reached from the network, but"
