@@ -25,6 +25,7 @@ Floats = NDArray[Any]  # float64
 
 _REFINE_WINDOWS = 60.0
 _SPIKE = 0.93  # of the evidence that would alarm after one window more than a spike's
+_LASTING, _LASTING_SPIKE = 0.5, 0.75  # share of the mean shift that the last window must show; of one like a spike
 _EXPLAINED = 0.03  # log-ratio of location taken off for another reason, from which on tails are not judged
 
 
@@ -198,9 +199,10 @@ class ShiftFollower:
     def _alarms(self, now: Floats) -> list[Event]:
         state = self.state
         over = state.evidence - self._profile.shift.threshold
-        # a disturbance that has just ended is not reported: the last window must still show half of the shift
+        # a disturbance that has just ended is not reported: the last window must still show much of the shift
         mean = state.score / np.maximum(state.weight, 1e-30)
-        lasting = state.last * np.sign(mean) >= 0.5 * np.abs(mean)
+        share = np.where(np.abs(mean) >= np.log(self._settings.spike_effect), _LASTING_SPIKE, _LASTING)
+        lasting = state.last * np.sign(mean) >= share * np.abs(mean)
         reaching = (over >= 0) & lasting
         candidates = np.flatnonzero(reaching.any(axis=0))
         held = [q for q in candidates[candidates < self._scopes] if not self._beats_rivals(int(q), reaching[:, q])]
