@@ -29,10 +29,10 @@ def history():
     x = np.where(rng.random(len(x)) < 0.002, np.log(30.0), x)
     key, amount = np.unique(row * 128 + np.clip(np.floor((x + 4) / 0.125), 0, 127).astype(int), return_counts=True)
     offsets = np.concatenate(([0], np.cumsum(np.bincount(key // 128, minlength=MINUTES))))
-    sums = [np.bincount(row, values, minlength=MINUTES) for values in (x, x * x)]
+    total, square = (np.bincount(row, values, minlength=MINUTES) for values in (x, x * x))
     nothing = np.zeros((MINUTES, 0))
     cell = np.zeros(MINUTES, dtype=np.int64)
-    return Measurements(start, cell, count * 1.0, *sums, offsets, key % 128, amount * 1.0, nothing, nothing)
+    return Measurements(start, cell, count * 1.0, total, square, offsets, key % 128, amount * 1.0, nothing, nothing)
 
 
 @pytest.fixture(scope="module")
