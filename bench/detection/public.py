@@ -20,6 +20,7 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -144,15 +145,22 @@ def z_score(series: Series, edge: float) -> np.ndarray:
 
 def median_deviation(series: Series, edge: float) -> np.ndarray:
     """Times at which a value is ``edge`` robust deviations from the median of the day before."""
-    day = max(int(86_400 / series.window), 8)
+    return calm(series, _median_score(series) > edge)
+
+
+@lru_cache(maxsize=256)
+def _scores(value: bytes, history: int, day: int) -> np.ndarray:
+    values = np.frombuffer(value)
+    view = np.lib.stride_tricks.sliding_window_view(values, day)[history - day : -1]
+    centre = np.median(view, axis=1)
+    spread = 1.4826 * np.median(np.abs(view - centre[:, None]), axis=1)
+    return np.asarray(np.abs(values[history:] - centre) / np.maximum(spread, 1e-6))
+
+
+def _median_score(series: Series) -> np.ndarray:
+    day = min(max(int(86_400 / series.window), 8), series.history)
     value = np.where(np.isfinite(series.value), series.value, np.nanmedian(series.value))
-    over = np.zeros(len(value) - series.history, dtype=bool)
-    for index in range(series.history, len(value)):
-        view = value[max(index - day, 0) : index]
-        centre = np.median(view)
-        spread = 1.4826 * np.median(np.abs(view - centre))
-        over[index - series.history] = abs(value[index] - centre) > edge * max(spread, 1e-6)
-    return calm(series, over)
+    return _scores(value.tobytes(), series.history, day)
 
 
 def calm(series: Series, over: np.ndarray) -> np.ndarray:
