@@ -23,6 +23,7 @@ __all__ = ["MalformedBodyError", "Refusals", "decode_envelope", "decode_logs", "
 _UINT64_LIMIT = 1 << 64
 _INT64_LIMIT = 1 << 63
 _INT32_LIMIT = 1 << 31
+_SHORT = 125  # bytes whose length, and that of what holds them, is written in one byte
 _SHOWN = 60  # characters of a bad value that an error repeats
 
 
@@ -200,6 +201,19 @@ def _attributes(row: Mapping[str, Any]) -> list[bytes]:
 
 
 def _attribute(entry: Any) -> bytes:
+    """An attribute as a serialised ``KeyValue``; short strings, which most are, without a message for it."""
+    if type(entry) is dict:
+        key, value = entry.get("key"), entry.get("value")
+        if type(key) is str and key and type(value) is dict and len(value) == 1:
+            text = value.get("stringValue")
+            if type(text) is str:
+                name, given = key.encode("utf-8", "replace"), text.encode("utf-8", "replace")
+                if len(name) <= _SHORT and len(given) <= _SHORT:
+                    return b"\x0a%c%b\x12%c\x0a%c%b" % (len(name), name, len(given) + 2, len(given), given)
+    return _whole_attribute(entry)
+
+
+def _whole_attribute(entry: Any) -> bytes:
     if not isinstance(entry, dict):
         raise ValueError(f"an attribute is {_kind(entry)}, not an object")
     value = entry.get("value")
