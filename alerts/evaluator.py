@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
 
 from ..metrics.baseline.baseline import Profile
-from ..metrics.detection.events import REBASED
 from ..metrics.detection.input import Measurements
-from ..metrics.deviation import Deviation, DeviationKind, Scope
+from ..metrics.deviation import Deviation, DeviationKind
 from ..metrics.specification.flow import FlowSpec
 from ..metrics.store.alerts import (
     DetectorState,
@@ -37,12 +36,10 @@ from .announcer import Announcer, enqueue, severity_by_flow
 from .baselines import NAME, Baselines, Judge
 from .chart import Trend
 from .evaluation_settings import EvaluationSettings
-from .grouping import DOMINANT_VERDICT
-from .guilty_step import guilty_steps
 from .health import evaluation_health, source_health
-from .investigation import dominant_verdict, investigate, nearby_of, trend_of
+from .investigation import investigate, nearby_of, trend_of
 from .lifecycle import Lifecycle
-from .re_estimation import estimate_is_due, estimated_anew
+from .reckoning import Reckoning
 from .records import load_lifecycle, save_lifecycle
 
 __all__ = ["NAME", "Evaluation", "Evaluator"]
@@ -119,6 +116,7 @@ class Evaluator:
         self._loaded: Judge | None = None
         self._baselines = Baselines(store, settings, clock, self._open_deviations)
         self._steps = {name: tuple(step.name for step in flow.steps) for name, flow in flows.items()}
+        self._reckoning = Reckoning(store, flows, settings)
 
     @property
     def profile(self) -> Profile | None:
@@ -217,11 +215,11 @@ class Evaluator:
                     return
                 lifecycle = self._lifecycle(connection, end)
                 before = dict(lifecycle.alerts)
-                ends = self._accept(loaded, before.values(), start, end)
-                deviations = [self._completed(each, end) for each in loaded.detector.advance(start, measured)]
-                deviations += self._guilty(loaded, lifecycle, deviations, end)
+                ends = self._reckoning.accept(loaded, before.values(), start, end)
+                deviations = [self._reckoning.completed(each, end) for each in loaded.detector.advance(start, measured)]
+                deviations += self._reckoning.guilty(loaded, lifecycle, deviations, end)
                 transitions = lifecycle.apply(deviations, end)
-                transitions += self._estimate_anew(loaded, lifecycle, end)
+                transitions += self._reckoning.estimate_anew(loaded, lifecycle, end)
                 self._finish(connection, lifecycle, before, transitions, end)
                 deviations += ends
                 for deviation in deviations:
@@ -263,59 +261,6 @@ class Evaluator:
         save_lifecycle(connection, before, lifecycle, transitions)
         enqueue(connection, outgoing, now)
 
-    def _completed(self, deviation: Deviation, now: float) -> Deviation:
-        """Volumes a minute instead of a window; unnamed failures with the verdict that most of them have."""
-        if deviation.kind in {DeviationKind.SILENT, DeviationKind.VOLUME}:
-            scale = 60.0 / self._settings.window_seconds
-            return replace(deviation, before=deviation.before * scale, after=deviation.after * scale)
-        if deviation.kind is DeviationKind.FAILING and deviation.scope.check is None:
-            verdict = dominant_verdict(self._store, deviation, now)
-            if verdict is not None:
-                return replace(deviation, evidence={**deviation.evidence, DOMINANT_VERDICT: float(verdict)})
-        return deviation
-
-    def _windows(self, loaded: Judge, scope: Scope, start: float, end: float) -> Measurements:
-        """Stored windows of a scope's flow and step."""
-        rollup, keys = self._store.read_rollups(start, end, scope.flow, scope.step)
-        return Measurements.from_rollup(rollup, loaded.cells.cells(keys))
-
-    def _accept(self, loaded: Judge, alerts: Iterable[Alert], start: float, end: float) -> list[Deviation]:
-        """Let the detector take levels for normal that a person accepted within (start, end]; returns their ends."""
-        accepted = _accepted(alerts, start, end)
-        for each in accepted:
-            windows = self._windows(loaded, Scope(each.scope.flow), each.started_at, end).windows()
-            loaded.detector.accept(each.scope, each.kind, list(windows))
-        evidence = {REBASED: 1.0, "by_person": 1.0}
-        return [
-            replace(each, kind=DeviationKind.RECOVERED, ends=each.kind, detected_at=end, evidence=evidence)
-            for each in accepted
-        ]
-
-    def _guilty(self, loaded: Judge, lifecycle: Lifecycle, found: list[Deviation], end: float) -> list[Deviation]:
-        """The steps at which what is new began, where others were reported first."""
-        news = [each for each in found if each.kind in ALERTING and lifecycle.is_news(each)]
-        reported = {(each.scope, each.kind) for each in found}
-        derived = guilty_steps(
-            news,
-            loaded.detector,
-            self._steps,
-            lambda each: self._windows(loaded, Scope(each.scope.flow), each.started_at, end),
-        )
-        unique = {(each.scope, each.kind): each for each in derived if (each.scope, each.kind) not in reported}
-        return [self._completed(each, end) for each in unique.values()]
-
-    def _estimate_anew(self, loaded: Judge, lifecycle: Lifecycle, end: float) -> list[Transition]:
-        """Bring sizes and impact of open alerts up to date, where it is time."""
-        found: list[Transition] = []
-        for alert in list(lifecycle.alerts.values()):
-            if alert.flow and estimate_is_due(alert, end, self._settings.window_seconds):
-                deviation = estimated_anew(loaded.detector, alert, end, partial(self._windows, loaded))
-                if deviation is not None:
-                    attribution, impact = investigate(self._store, self._flows, alert, end)
-                    found += lifecycle.re_estimate(deviation, alert.id, end)
-                    lifecycle.attach(alert.id, attribution or alert.attribution, impact or alert.impact, alert.nearby)
-        return found
-
     # -- health ---------------------------------------------------------------------------------------
 
     def _look_after_health(self, through: float | None, found: _Found) -> None:
@@ -342,16 +287,6 @@ class Evaluator:
             transitions = lifecycle.apply([*wrong, *over], now)
             self._finish(connection, lifecycle, before, transitions, now)
             found.transitions += transitions
-
-
-def _accepted(alerts: Iterable[Alert], start: float, end: float) -> list[Deviation]:
-    """Deviations whose level a person accepted within (start, end]."""
-    return [
-        member.deviation
-        for alert in alerts
-        if alert.accepted_by is not None and alert.resolved_at is not None and start < alert.resolved_at <= end
-        for member in alert.members
-    ]
 
 
 def _alert_of(deviation: Deviation, lifecycle: Lifecycle) -> str | None:

@@ -458,9 +458,9 @@ def test_judging_goes_on_while_a_baseline_is_learnt(bank: Any, monkeypatch: pyte
 
 @pytest.mark.parametrize("kind", ["slower", "failing"])
 def test_an_accepted_level_is_the_new_normal(bank: Any, kind: str) -> None:
-    evaluator = make_evaluator(bank)
+    evaluator = make_evaluator(bank, flows={"bill_inquiry": FLOW})
     evaluator.tick()
-    worse = {"slow": 1.5} if kind == "slower" else {"failing": 0.06}
+    worse = {"slow": 1.4} if kind == "slower" else {"failing": 0.06}
     bank.write(20, **worse)
     evaluator.tick()
     (alert,) = alerts(bank).values()
@@ -533,7 +533,7 @@ def test_improvements_are_recorded_and_nobody_is_told(bank: Any) -> None:
 @pytest.mark.parametrize(("worse", "kind"), [({"slow": 1.6}, "slower"), ({"failing": 0.06}, "failing")])
 def test_a_level_that_lasts_ends_its_alert_in_words(bank: Any, worse: dict[str, float], kind: str) -> None:
     settings = replace(SETTINGS, detection=replace(SETTINGS.detection, rebase_seconds=2400.0))
-    evaluator = make_evaluator(bank, settings)
+    evaluator = make_evaluator(bank, settings, flows={"bill_inquiry": FLOW})
     evaluator.tick()
     bank.write(80, **worse)
     evaluator.tick()

@@ -214,8 +214,8 @@ def test_an_accepted_level_stays_accepted_whether_or_not_the_new_profile_has_lea
         for step in ("total", "details"):
             old.accept(Scope("bill", step, (("channel", channel),)), DeviationKind.FAILING, list(slow.windows()))
     for check in ("verdict:wrong", "total_ok"):
-        for step in (TOTAL, DETAILS):
-            old.accept(replace(step, check=check), DeviationKind.FAILING, list(slow.windows()))
+        for scope in (TOTAL, DETAILS):
+            old.accept(replace(scope, check=check), DeviationKind.FAILING, list(slow.windows()))
     history = windows(0, 6, seed=9, slow=(1.3, 1.0), failing=0.03) if learnt else windows(0, 6, seed=9)
     new = carry_over(old, learn(history, Fleet.build(CELLS, GRID), SETTINGS))
     found = follow(new, windows(6.25, 0.75, seed=2, slow=(1.3, 1.0), failing=0.03))
@@ -280,6 +280,8 @@ def test_intervals_of_estimates_cover_the_truth():
         inside["failing"] += failing.low <= np.log(3.0) <= failing.high
     assert inside["slower"] >= 0.85 * runs
     assert inside["failing"] >= 0.85 * runs
+    assert slower is not None
+    assert failing is not None
     assert slower.after == pytest.approx(1.15 * slower.before, rel=0.03)
     assert failing.after == pytest.approx(0.03, rel=0.4)
     assert failing.before == pytest.approx(0.01, rel=0.4)
