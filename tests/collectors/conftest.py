@@ -17,6 +17,7 @@ import uvicorn
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from cxgauge.collectors.receiver import otlp_receiver
 from cxgauge.collectors.receiver.otlp_receiver import Receiver, receiver_app
 from cxgauge.collectors.spool import ResumePoint, SpoolReader, SpoolWriter
 from cxgauge.metrics.configuration.receiver import ReceiverConfig
@@ -62,6 +63,14 @@ def shared_bill_flows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Flo
     path = tmp_path_factory.mktemp("flows") / "bill.yml"
     path.write_text(BILL_FLOW, encoding="utf-8")
     return load_flows(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """A disk that others keep busy may take longer to confirm than a sender would wait; here that is no failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(otlp_receiver, "_CONFIRM_SECONDS", 60.0)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +171,7 @@ class RunningReceiver:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Any request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
