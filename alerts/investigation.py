@@ -191,7 +191,7 @@ def _lost(store: Store, flow: FlowSpec, scope: Scope, began: float, until: float
     """Completions lost among the flow instances that had time to complete."""
     if len(flow.steps) < 2 or until - began <= _COMPLETION_SECONDS:
         return None
-    first, last = flow.steps[0].name, {step.name for step in flow.steps if not flow.following(step.name)}
+    first, last = flow.steps[0].name, flow.ends
     wanted = set(scope.dimensions)
     series = {
         number: key for number, key in store.series().items() if key.flow == flow.name and wanted <= set(key.dimensions)

@@ -28,6 +28,7 @@ owner: cards
 steps:
   - {name: total, title: {en: Total, zh: 总额}, timeliness: {target: 1.0s, objective: 0.95}}
   - {name: details, title: {en: Details, zh: 明细}, timeliness: {target: 2.0s, objective: 0.95}}
+  - {name: dispute, title: {en: Dispute, zh: 争议}, optional: true, timeliness: {target: 2.0s}}
 """
 
 
