@@ -171,7 +171,7 @@ class ClockState:
 
 def explain(
     state: ClockState, other: Alternatives, residual: tuple[Floats, Floats], variance: tuple[Floats, Floats],
-    window_seconds: float, top: Integers, fits: Floats,
+    window_seconds: float, top: Integers,
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """Weigh the other explanations with one window (in place).
 
@@ -182,7 +182,6 @@ def explain(
         variance: Long-run variances of a window, ``inf`` without data.
         window_seconds: Length of a window.
         top: The scope that decides for each scope: clocks and jobs are a step's, not a sub-population's.
-        fits: Whether a job at another time explains the last windows as well as any shift, ``[S]``.
 
     Returns:
         What to take off the residuals of location and volume, and the scopes whose evidence is to start anew.
@@ -210,7 +209,7 @@ def explain(
     jobs = replace(
         other, **{name: np.where(usual, getattr(other, name), 0.0) for name in ("job", "earlier", "later", "again")}
     )
-    shift, started = _jobs(state, jobs, r - location, r_variance, window_seconds, top, fits)
+    shift, started = _jobs(state, jobs, r - location, r_variance, window_seconds, top)
     return location + shift, volume, anew | started
 
 
@@ -226,7 +225,6 @@ def _jobs(
     variance: Floats,
     window_seconds: float,
     top: Integers,
-    fits: Floats,
 ) -> tuple[Floats, Floats]:
     # once a job has run at its time it is not expected again that day
     state.missed = np.where(
@@ -236,7 +234,7 @@ def _jobs(
     state.rested = np.maximum(state.rested - 1, 0.0)
     looking = (height > 0) & (state.running == 0) & (state.rested == 0)
     state.job = np.where(looking, np.maximum(state.job + _gain(residual, height, variance), 0.0), 0.0)
-    begun = (looking & fits & (state.job >= _JOB_PRIOR))[top]
+    begun = (looking & (state.job >= _JOB_PRIOR))[top]
     running = begun | (state.running > 0)
     # a running job is over when its time is, or when the level is plainly back
     size = np.where(height > 0, height, 0.0)

@@ -181,9 +181,7 @@ class Follower:
         long_run = variance + self._shifts.common
         parts = (bare[location], bare[volume]), (long_run[location], long_run[volume])
         window = self._settings.window_seconds
-        shift, traffic, anew = explain(
-            self._clock, other, parts[0], parts[1], window, self._top, self._shifts.rivals.job_fits()
-        )
+        shift, traffic, anew = explain(self._clock, other, parts[0], parts[1], window, self._top)
         residual[location] -= shift
         # a job's edges are known to five minutes
         residual[location] -= np.clip(residual[location], other.under, other.over)

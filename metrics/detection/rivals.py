@@ -29,7 +29,6 @@ PART_MARGIN = 8.0  # the same for a sub-population while a rival explains its st
 _CLOCKS = 2  # the first rows of paths; then the job at another time, then the job that did not run
 _JOB = 2
 _AGAINST, _FOR = 2.0, 0.25  # nats that the traffic of one window may say against and for a moved clock
-_AS_WELL = 1.0  # nats by which a shift may be better while a job explains the windows as well
 _TRAFFIC = 0.5  # traffic has bursts that its noise model does not know: it counts half
 _DOUBT = 0.2  # share by which a job or the season of another hour may differ from what was learnt
 _OVERTIME_SECONDS = 300.0  # by which a job may be longer or shorter than usual
@@ -190,21 +189,11 @@ class Rivals:
 
     def doubtful(self) -> Floats:
         """Scopes of which a rival explains the last windows, and some upward shift in question not better, ``[S]``."""
-        strength = self.state.evidence.max(axis=0)
-        return np.asarray((strength >= MARGIN) & (self._likelihoods() - strength < MARGIN).any(axis=0))
-
-    def job_fits(self) -> Floats:
-        """Scopes of which a job at another time explains the last windows, and no upward shift better, ``[S]``."""
-        job = self.state.evidence[_JOB]
-        likelihood = self._likelihoods()
-        best = np.where(np.isfinite(likelihood), likelihood, 0.0).max(axis=0)
-        return np.asarray((job >= MARGIN) & (best - job < _AS_WELL))
-
-    def _likelihoods(self) -> Floats:
-        """Log-likelihood ratio of the best constant upward shift since each hypothesis began, ``inf`` if none did."""
         half = len(self.state.score) // 2
         score, information = np.maximum(self.state.score[:half], 0.0), self.state.information[:half]
-        return np.where(score > 0, score**2 / (2 * np.maximum(information, _TINY)), np.inf)
+        likelihood = np.where(score > 0, score**2 / (2 * np.maximum(information, _TINY)), np.inf)
+        strength = self.state.evidence.max(axis=0)
+        return np.asarray((strength >= MARGIN) & ((likelihood - strength < MARGIN).any(axis=0)))
 
     def strength(self, scope: int) -> float:
         """Evidence (nats) of the best rival of a scope."""
