@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ...metrics.observation import RECORD, ObservationBatch, SeriesKey
 from ...metrics.verdict import Verdict
 from .otlp_decode import Refusals
-from .span_shape import NO_ID, FoundPerSpan, Shape
+from .per_span import FoundPerSpan
+from .span_shape import NO_ID, Shape
 
 __all__ = ["MatchedSpans", "SpanRows", "observations"]
 

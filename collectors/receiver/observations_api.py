@@ -30,7 +30,8 @@ from .events_api import event_routes, events_path, events_schemas
 from .intake import Mapped
 from .json_body import headers_of, media_type_error, objects_of, reason_of
 from .otlp_decode import Refusals
-from .span_shape import NO_ID, Shape, ShapeSettings, judge_across, overlay, parse_results
+from .per_span import judge_across, overlay
+from .span_shape import NO_ID, Shape, ShapeSettings, parse_results
 
 if TYPE_CHECKING:
     from .otlp_receiver import Receiver

@@ -24,11 +24,12 @@ from .intake import Mapped
 from .matched_spans import MatchedSpans, SpanRows, observations
 from .otlp_decode import Refusals, decode_envelope, decode_trace
 from .otlp_schema import Scope
+from .per_span import PerSpan
 from .scan_keys import ScanKeys, scan_keys
 from .scan_own import read_own
 from .shape_memory import EVENT_DURATION, KnownResource, ShapeMemory
 from .span_scan import SpanScan, scan
-from .span_shape import PerSpan, Shape, Shapes, ShapeSettings
+from .span_shape import Shape, Shapes, ShapeSettings
 
 __all__ = ["OtlpMapper"]
 

@@ -23,27 +23,24 @@ from starlette.routing import Route
 
 from ...metrics.configuration.receiver import ReceiverConfig, is_loopback
 from ...metrics.specification.flow import FlowSpec
-from ..spool import SpoolError, SpoolFull, SpoolWriter
+from ..spool import SpoolWriter
 from ..spool.recent_segments import RecentSegments
 from .duplicate_window import DuplicateWindow
-from .event_journal import EventJournal, JournalFullError
-from .intake import Intake, IntakeCounters, IntakeFull, Mapped
+from .event_journal import EventJournal
+from .intake import Intake, IntakeCounters, Mapped
 from .observations_api import ObservationMapper, observation_routes
-from .otlp_decode import MalformedBodyError, Refusals, decode_logs, decode_trace
+from .otlp_decode import Refusals, decode_logs, decode_trace
 from .otlp_mapping import OtlpMapper
 from .otlp_reply import JSON_TYPE, PROTOBUF_TYPE, export_reply, status_reply
+from .refusal import ForeignPageError, TooMuchError, UnknownSenderError, refusal_of
 from .request_body import (
     BodyTooLargeError,
-    CorruptBodyError,
     InFlight,
-    NoRoomError,
-    SlowBodyError,
-    UnsupportedEncodingError,
     expand,
     read_body,
 )
 from .sender_limits import SenderLimits, within_scope
-from .sender_tokens import Sender, SenderTokens, TokensFileError
+from .sender_tokens import Sender, SenderTokens
 from .span_shape import ShapeSettings
 
 __all__ = ["Receiver", "receiver_app"]
@@ -51,36 +48,6 @@ __all__ = ["Receiver", "receiver_app"]
 _CONFIRM_SECONDS = 8.0  # within the 10 s after which exporters give up
 
 
-class UnknownSenderError(Exception):
-    """The sender did not show a good token."""
-
-
-class ForeignPageError(Exception):
-    """A web page of an origin that is not on the allow-list."""
-
-
-class TooMuchError(Exception):
-    """The sender sends more than it may."""
-
-
-_STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
-    (UnknownSenderError, 401),
-    (ForeignPageError, 403),
-    (TooMuchError, 429),
-    (TokensFileError, 503),
-    (BodyTooLargeError, 413),
-    (CorruptBodyError, 400),
-    (MalformedBodyError, 400),
-    (UnsupportedEncodingError, 415),
-    (SlowBodyError, 408),
-    (NoRoomError, 503),
-    (IntakeFull, 503),
-    (SpoolFull, 429),
-    (JournalFullError, 429),
-    (SpoolError, 503),
-    (OSError, 503),
-    (TimeoutError, 503),
-)
 _Decode = Callable[[OtlpMapper, bytes, bool, Refusals], Mapped]
 
 
@@ -262,34 +229,13 @@ class Receiver:
         return sender
 
     def refusal(self, error: Exception) -> tuple[int, str]:
-        """HTTP status and message for an error of :meth:`take`; what is nobody's business is only logged."""
-        for kind, status in _STATUS_OF:
-            if isinstance(error, kind):
-                if status == 503 or isinstance(error, (SpoolFull, JournalFullError)):
-                    self._log.warning("refused", reason=str(error), kind=kind.__name__)
-                    return status, f"not accepted, try again: {_public_reason(error)}"
-                return status, str(error)
-        self._log.error("failed", exc_info=error)
-        return 500, "an internal error; the log of cxgauge says more"
+        """HTTP status and message for an error of :meth:`take`; see :func:`~.refusal.refusal_of`."""
+        return refusal_of(error, self._log)
 
     def note(self, response: Response) -> Response:
         """Count a reply."""
         self.replies[response.status_code] = self.replies.get(response.status_code, 0) + 1
         return response
-
-
-def _public_reason(error: Exception) -> str:
-    if isinstance(error, (IntakeFull, NoRoomError)):
-        return "too much is being received at once"
-    if isinstance(error, SpoolFull):
-        return "the spool is full"
-    if isinstance(error, JournalFullError):
-        return "too many events wait for the database"
-    if isinstance(error, TimeoutError):
-        return "the disk did not confirm in time"
-    if isinstance(error, TokensFileError):
-        return "tokens cannot be checked"
-    return "the disk failed"
 
 
 def receiver_app(

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from .attribute_memo import decode_attribute
 from .matched_spans import MatchedSpans
+from .per_span import PerSpan
 from .span_scan import SpanScan, Stretches
-from .span_shape import PerSpan
 
 __all__ = ["read_own"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .attribute_memo import AttributeMemo, decode_resource
+from .per_span import PerSpan
 from .scan_keys import ShapeKey
-from .span_shape import PerSpan, Shape, Shapes
+from .span_shape import Shape, Shapes
 
 __all__ = ["EVENT_DURATION", "KnownResource", "ShapeMemory"]
 

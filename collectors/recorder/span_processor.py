@@ -28,7 +28,8 @@ from ...metrics.observation import RECORD, ObservationBatch, SeriesKey
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.verdict import Verdict
 from ..receiver.otlp_schema import SpanStatus
-from ..receiver.span_shape import PerSpan, Shape, Shapes, ShapeSettings
+from ..receiver.per_span import PerSpan
+from ..receiver.span_shape import Shape, Shapes, ShapeSettings
 from ..spool import SpoolWriter
 from .buffer import Buffer, DropReason, Drops
 from .configuration import opener, span_processor_options
