@@ -14,7 +14,7 @@ from ..detection.special_days import SpecialDays
 from .location import pulled_in_sum, undo_clip
 
 if TYPE_CHECKING:
-    from .baseline import Profile
+    from .profile import Profile
 
 __all__ = ["learn_special_days", "split_special_days"]
 
