@@ -35,9 +35,7 @@ _Tls = Annotated[str, typer.Option("--database-tls", help="sslmode: disable, req
 _Prometheus = Annotated[str | None, typer.Option("--prometheus", metavar="URL", help="Where Grafana finds Prometheus.")]
 _Traces = Annotated[
     str | None,
-    typer.Option(
-        "--traces", metavar="URL", help="Where exemplars lead: a trace's address with TRACE_ID in it."
-    ),
+    typer.Option("--traces", metavar="URL", help="Where exemplars lead: a trace's address with TRACE_ID in it."),
 ]
 _Folder = Annotated[str, typer.Option("--folder", help="Title of Grafana's folder.")]
 _Mounted = Annotated[str, typer.Option("--mounted-at", help="Where Grafana sees DIR.")]
