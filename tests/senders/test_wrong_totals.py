@@ -1,4 +1,4 @@
-"""A flow that shows a wrong total once in a thousand times yields exactly that rate, from two services to the figures."""
+"""A wrong total shown once in a thousand times is exactly that rate, from two services to the figures."""
 
 from __future__ import annotations
 
