@@ -63,5 +63,6 @@ def test_the_status_of_nothing_names_everything_that_is_lacking(tmp_path: Path) 
 def test_an_unknown_service_is_refused(tmp_path: Path) -> None:
     result = services(tmp_path, "start", "mysql")
     assert result.returncode == 2
-    expected = "services: error: there is no service mysql; there are timescaledb, prometheus, alertmanager, chromium, axe"
+    there_are = "timescaledb, prometheus, alertmanager, chromium, axe"
+    expected = f"services: error: there is no service mysql; there are {there_are}"
     assert result.stderr.splitlines()[-1] == expected

@@ -17,7 +17,7 @@ LABELS = [value for name, value in vars(Label).items() if not name.startswith("_
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_is_in_the_reference_and_ends_in_its_unit(name: str) -> None:
     assert f"`{name}`" in REFERENCE.read_text(encoding="utf-8")
-    assert re.fullmatch(r"cxgauge_[a-z_]+_(seconds|bytes|ratio|total|info|state|readable|troubles)", name)
+    assert re.fullmatch(r"cxgauge_[a-z_]+_(seconds|bytes|ratio|total|info|state|readable|troubles|sides)", name)
 
 
 def test_the_reference_has_no_metric_that_is_not_exposed() -> None:
