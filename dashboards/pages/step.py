@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import expm1, isfinite, log
 from typing import Any
 
 from ...alerts.alert import Alert
 from ...alerts.coverage import step_sensitivity
-from ...metrics.observation import SeriesKey
-from ...metrics.rollup import Rollup
 from ...metrics.specification.flow import FlowSpec, StepSpec
 from ...metrics.store.store import Store
 from ...metrics.verdict import Verdict
 from ..charts import Chart, distribution_chart, duration_chart, rate_chart
-from ..figure_types import Comparison, Estimate, Period, StepFigures
+from ..dimension_rows import DimensionRow, dimension_rows
+from ..figure_types import Comparison, Period, StepFigures
 from ..release_split import RELEASE, split_releases
 from ..report.data import Rows, read_bands, read_rows
 from ..report.report import Report, build_report
 from ..report.view import mix_lines
 from ..series import step_points
-from ..step_data import StepData, quantile_estimate, rate_estimate
+from ..step_data import StepData
 from ..usual import UsualBlocks, usual_blocks
 from ..wording import Wording
 from .change_table import change_table
@@ -30,32 +28,17 @@ from .request import PageRequest
 from .table import Cell, Cells, Chip, Column, Row, Table
 
 __all__ = [
-    "DimensionRow",
     "around",
     "compared_distribution",
-    "dimension_rows",
     "example_table",
     "step_charts",
     "step_page",
 ]
 
-_VALUES_SHOWN = 12
 _EXAMPLES = 10
 _EXAMPLE_SECONDS = 3_600.0  # single observations are many: only the end of the period is read
 _HORIZON_SECONDS = 3_600.0
 _FEWEST_RECENT = 100  # fewer show the noise of counting
-
-
-@dataclass(frozen=True, slots=True)
-class DimensionRow:
-    """One value of a dimension at a step."""
-
-    dimension: str
-    value: str
-    observations: int
-    p50: Estimate
-    p95: Estimate
-    good_rate: Estimate
 
 
 def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) -> dict[str, Any]:
@@ -267,33 +250,6 @@ def _checks(report: Report, figures: StepFigures) -> Table:
         Column(text("Unknown"), count, number=True),
     )
     return Table("checks", text("Checks of the answers"), columns, rows, empty=text("No check is declared."))
-
-
-def dimension_rows(flow: FlowSpec, rollup: Rollup, keys: Mapping[int, SeriesKey]) -> list[DimensionRow]:
-    """Figures by the values of each dimension, most frequent first."""
-    rows: list[DimensionRow] = []
-    for dimension in flow.dimensions:
-        values: dict[str, dict[int, SeriesKey]] = {}
-        for number, key in keys.items():
-            value = dict(key.dimensions).get(dimension.name)
-            if value is not None:
-                values.setdefault(value, {})[number] = key
-        found = [_dimension_row(dimension.name, value, rollup, some) for value, some in values.items()]
-        found.sort(key=lambda row: -row.observations)
-        rows += [row for row in found if row.observations][:_VALUES_SHOWN]
-    return rows
-
-
-def _dimension_row(name: str, value: str, rollup: Rollup, keys: Mapping[int, SeriesKey]) -> DimensionRow:
-    data = StepData(rollup, keys)
-    return DimensionRow(
-        name,
-        value,
-        data.observations,
-        quantile_estimate(data, 0.5),
-        quantile_estimate(data, 0.95),
-        rate_estimate(data.good, data.observations),
-    )
 
 
 def _dimensions(found: Sequence[DimensionRow], w: Wording) -> Table:

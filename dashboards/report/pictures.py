@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ...metrics.observation import SeriesKey
-from ...metrics.rollup import Rollup
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.store import Store
 from ..charts import Chart
-from ..figure_types import Estimate
+from ..dimension_rows import DimensionRow, dimension_rows
 from ..pages.step import step_charts
-from ..step_data import StepData, quantile_estimate, rate_estimate
 from ..usual import usual_blocks
 from ..wording import Wording
 from .data import read_bands, read_rows
 from .report import Report
 
-__all__ = ["DimensionRow", "StepPictures", "read_pictures"]
-
-_VALUES_SHOWN = 12
-
-
-@dataclass(frozen=True, slots=True)
-class DimensionRow:
-    """One value of a dimension at a step."""
-
-    dimension: str
-    value: str
-    observations: int
-    p50: Estimate
-    p95: Estimate
-    good_rate: Estimate
+__all__ = ["StepPictures", "read_pictures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +46,13 @@ def _pictures(store: Store, report: Report, name: str) -> StepPictures:
         bands=read_bands(store, flow.name, name, figures.period),
         usual=usual_blocks(store, flow.name, name, figures.period),
     )
-    return StepPictures(name, tuple(charts), tuple(_dimension_rows(flow, rows.rollup, rows.keys, report.wording)))
+    found = dimension_rows(flow, rows.rollup, rows.keys)
+    return StepPictures(name, tuple(charts), tuple(_titled(flow, found, report.wording)))
 
 
-def _dimension_rows(flow: FlowSpec, rollup: Rollup, keys: Mapping[int, SeriesKey], w: Wording) -> list[DimensionRow]:
-    """Figures by the values of each dimension, most frequent first."""
-    rows = []
-    for dimension in flow.dimensions:
-        values: dict[str, dict[int, SeriesKey]] = {}
-        for number, key in keys.items():
-            value = dict(key.dimensions).get(dimension.name)
-            if value is not None:
-                values.setdefault(value, {})[number] = key
-        title = dimension.title.in_language(w.language) if dimension.title is not None else dimension.name
-        found = [_dimension_row(title, value, StepData(rollup, some)) for value, some in values.items()]
-        found.sort(key=lambda row: -row.observations)
-        rows += [row for row in found if row.observations][:_VALUES_SHOWN]
-    return rows
-
-
-def _dimension_row(name: str, value: str, data: StepData) -> DimensionRow:
-    return DimensionRow(
-        name,
-        value,
-        data.observations,
-        quantile_estimate(data, 0.5),
-        quantile_estimate(data, 0.95),
-        rate_estimate(data.good, data.observations),
-    )
+def _titled(flow: FlowSpec, rows: list[DimensionRow], w: Wording) -> list[DimensionRow]:
+    """The rows with dimensions called as people do."""
+    titles = {
+        one.name: one.title.in_language(w.language) if one.title is not None else one.name for one in flow.dimensions
+    }
+    return [replace(row, dimension=titles[row.dimension]) for row in rows]
