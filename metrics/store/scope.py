@@ -103,6 +103,28 @@ _NEARBY = (
 _DOCUMENT = f"CASE WHEN {_UNDIVIDED} THEN {_NEARBY} ELSE {_NEARBY} - 'attribution' - 'impact' END"
 
 _FLOW_ONLY = f"{_flow('flow')} AND {_UNDIVIDED}"
+# What people had made of their part is for those who see just this part, and for those who see all of it.
+_RUN = f"{_flow('flow')} AND ({_UNDIVIDED} OR asked_by IS NOT NULL AND dimensions = {_SCOPE} -> 'dimensions')"
+# An entry of the ledger says what is done, for everybody or for some; free text beside it may quote figures of everybody.
+_NOT_FOR_OTHERS = (
+    f"NOT EXISTS (SELECT FROM jsonb_each({_SCOPE} -> 'dimensions') AS allowed "
+    "WHERE dimensions ? allowed.key AND NOT allowed.value ? (dimensions ->> allowed.key))"
+)
+_FINDING = (
+    f"CASE WHEN {_UNDIVIDED} OR finding IN (SELECT visible.alert_id FROM pg_temp.alerts AS visible) "
+    "THEN finding ELSE '' END"
+)
+_NOTE = f"CASE WHEN {_UNDIVIDED} THEN note ELSE '' END"
+_OWN_IMPROVEMENTS = "improvement_id IN (SELECT visible.improvement_id FROM pg_temp.improvements AS visible)"
+# A silence names flows by a pattern; whoever it may concern sees it, unless it is for other values only.
+_PATTERN = (
+    "replace(replace(replace(replace(document ->> 'flow', '\\', '\\\\'), '%', '\\%'), '_', '\\_'), '*', '%')"
+)
+_SILENCE = (
+    f"({_SCOPE} -> 'flows' = 'null' OR EXISTS (SELECT FROM jsonb_array_elements_text({_SCOPE} -> 'flows') AS flow "
+    f"WHERE flow LIKE {_PATTERN})) AND NOT EXISTS (SELECT FROM jsonb_array_elements(document -> 'dimensions') AS pair "
+    f"WHERE {_SCOPE} -> 'dimensions' ? (pair ->> 0) AND NOT {_SCOPE} -> 'dimensions' -> (pair ->> 0) ? (pair ->> 1))"
+)
 _NEVER = "false"
 
 RULES: dict[str, str] = {
@@ -120,25 +142,32 @@ RULES: dict[str, str] = {
     Schema.ALERT_TRANSITIONS: _OWN_ALERTS,
     Schema.DEVIATIONS: f"{_flow('flow')} AND {_dimensions('dimensions')}",
     Schema.EVENTS: f"{_EVENT} AND ({_UNDIVIDED} OR kind <> 'improvement')",
-    Schema.REPORT_RUNS: _FLOW_ONLY,
+    Schema.IMPROVEMENTS: f"{_flow('flow')} AND {_NOT_FOR_OTHERS}",
+    Schema.IMPROVEMENT_TRAIL: f"{_OWN_IMPROVEMENTS} AND {_UNDIVIDED}",
+    Schema.REPORT_RUNS: _RUN,
     Schema.REPORT_FILES: _OWN_RUNS,
     Schema.REPORT_DELIVERIES: _OWN_RUNS,
     Schema.REPORT_SCHEDULES: _NEVER,
     Schema.RESUME_POINTS: _NEVER,
     Schema.EVALUATION_PROGRESS: _NEVER,
     Schema.DETECTOR_STATE: _NEVER,
-    Schema.SILENCES: _NEVER,
+    Schema.SILENCES: _SILENCE,
     Schema.DELIVERIES: _NEVER,
     Schema.NOTIFIER_CALLS: _NEVER,
     Schema.ALERTMANAGER_POSTS: _NEVER,
     Schema.ACCOUNTS: _NEVER,
     Schema.SESSIONS: _NEVER,
+    Schema.SERVICE_TOKENS: _NEVER,
     Schema.AUDIT: _NEVER,
     Schema.MIGRATIONS: _NEVER,
 }
 """Which rows of each table are seen; a test wants an entry for every table there is."""
 
-_INSTEAD = {(Schema.ALERTS, "document"): _DOCUMENT}
+_INSTEAD = {
+    (Schema.ALERTS, "document"): _DOCUMENT,
+    (Schema.IMPROVEMENTS, "finding"): _FINDING,
+    (Schema.IMPROVEMENTS, "note"): _NOTE,
+}
 
 
 def view(schema: str, table: str, columns: Iterable[str]) -> sql.Composed:

@@ -378,6 +378,58 @@ COMMENT ON COLUMN sessions.session_hash IS 'SHA-256 of the identifier that only 
 CREATE INDEX sessions_account ON sessions (account_id, created_at);
 CREATE INDEX sessions_seen ON sessions (seen_at);
 
+CREATE TABLE service_tokens (
+    token_id     text PRIMARY KEY,
+    name         text NOT NULL,
+    secret_hash  bytea NOT NULL,
+    role         text NOT NULL CHECK (role IN ('viewer', 'analyst', 'engineer')),
+    flows        text[],
+    dimensions   jsonb NOT NULL DEFAULT '{}',
+    created_at   timestamptz NOT NULL,
+    created_by   text NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    revoked_at   timestamptz,
+    used_at      timestamptz,
+    used_from    text NOT NULL DEFAULT ''
+);
+COMMENT ON TABLE service_tokens IS 'Programs that read the pages and reports: what their tokens let them do and see.';
+COMMENT ON COLUMN service_tokens.secret_hash IS 'SHA-256 of 256 random bits that only the program has.';
+CREATE UNIQUE INDEX service_tokens_name ON service_tokens (name) WHERE revoked_at IS NULL;
+
+-- The improvement ledger --------------------------------------------------------------------------------------------
+
+CREATE TABLE improvements (
+    improvement_id text PRIMARY KEY,
+    flow           text NOT NULL,
+    step           text NOT NULL,
+    measure        text NOT NULL,
+    dimensions     jsonb NOT NULL DEFAULT '{}',
+    action         text NOT NULL,
+    owner          text NOT NULL DEFAULT '',
+    due            date,
+    finding        text NOT NULL DEFAULT '',
+    note           text NOT NULL DEFAULT '',
+    planned_at     timestamptz NOT NULL,
+    done_at        timestamptz,
+    dropped_at     timestamptz,
+    CHECK (done_at IS NULL OR dropped_at IS NULL)
+);
+COMMENT ON TABLE improvements IS 'What teams decided to do about findings, since when it is in effect, or that it was given up.';
+COMMENT ON COLUMN improvements.measure IS 'The figure that is to get better: p50, p95, p99, good_rate, or check:NAME.';
+COMMENT ON COLUMN improvements.dimensions IS 'For which customers, {"channel": "app"}; {}: all.';
+CREATE INDEX improvements_flow ON improvements (flow, planned_at);
+
+CREATE TABLE improvement_trail (
+    improvement_id text NOT NULL REFERENCES improvements ON DELETE CASCADE,
+    sequence       int  NOT NULL,
+    at             timestamptz NOT NULL,
+    actor          text NOT NULL DEFAULT '',
+    action         text NOT NULL,
+    details        jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (improvement_id, sequence)
+);
+COMMENT ON TABLE improvement_trail IS 'Who did what to an entry of the ledger, and when.';
+
 -- Scheduled reports -----------------------------------------------------------------------------------------------
 
 CREATE TABLE report_schedules (
@@ -402,8 +454,15 @@ CREATE TABLE report_runs (
     language        text,
     title           text,
     status          text,
-    headline        text
+    headline        text,
+    asked_by        text,
+    asked           jsonb NOT NULL DEFAULT '{}',
+    dimensions      jsonb NOT NULL DEFAULT '{}'
 );
+COMMENT ON COLUMN report_runs.asked_by IS 'Who had it made on a page; null when a schedule did.';
+COMMENT ON COLUMN report_runs.asked IS 'What was asked for: comparison, formats, language.';
+COMMENT ON COLUMN report_runs.dimensions IS 'Of which customers it speaks, {"branch": ["north"]}; {}: all.';
+CREATE INDEX report_runs_asked ON report_runs (due_at) WHERE asked_by IS NOT NULL;
 COMMENT ON COLUMN report_runs.status IS 'Kind of the headline: alert, worse, better, no_evidence, unclear, too_few, level, no_data.';
 CREATE UNIQUE INDEX report_runs_period ON report_runs (schedule, flow, period_start, period_end) WHERE NOT trial;
 CREATE INDEX report_runs_due ON report_runs (due_at);
