@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..metrics.configuration.config import Config
+    from ..metrics.strict_yaml import Document, Fault
 
 __all__ = ["CheckFormat", "check"]
 
@@ -27,8 +31,8 @@ def check(
 ) -> None:
     """Check flow and configuration files; print every fault with its line and remedy.
 
-    A folder with a cxgauge.yml stands for that file and the flow folder it names. Exits with 1 when there is any
-    fault.
+    A folder with a cxgauge.yml stands for that file and the flow folder it names. Pages that anybody on the network
+    could read are a fault, as `cxgauge up` refuses them. Exits with 1 when there is any fault.
 
     \b
     Example:  cxgauge check flows/
@@ -38,6 +42,8 @@ def check(
     from ._unkeyed import REMEDY, unkeyed_checks
 
     report = check_paths(paths or [Path()])
+    for config, document in zip(report.configs, report.config_documents, strict=True):
+        report.faults.extend(_refused(config, document))
     if output is CheckFormat.JSON:
         _print_json([(fault.path, fault.line, fault.place, fault.text) for fault in report.faults])
     else:
@@ -58,6 +64,18 @@ def check(
     summary = f"{_number(flows, 'flow')} with {_number(steps, 'step')} and {_number(checks, 'check')}"
     files = _number(len(report.files), "file")
     typer.echo(f"No fault in {files}: {summary}.", err=output is CheckFormat.JSON)
+
+
+def _refused(config: Config, document: Document) -> list[Fault]:
+    """Why ``cxgauge up`` would not start with this configuration."""
+    from ..dashboards.access.listening import UnprotectedPagesError, refuse_unprotected
+    from ..metrics.strict_yaml import Fault
+
+    try:
+        refuse_unprotected(config)
+    except UnprotectedPagesError as error:
+        return [Fault(document.path, document.line(("http", "host")), "http.host", str(error))]
+    return []
 
 
 def _number(count: int, noun: str) -> str:

@@ -23,6 +23,7 @@ class SpecificationReport:
     files: list[Path] = field(default_factory=list)
     flows: dict[str, FlowSpec] = field(default_factory=dict)
     configs: list[Config] = field(default_factory=list)
+    config_documents: list[Document] = field(default_factory=list)  # of each of ``configs``
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -42,6 +43,7 @@ def check_paths(paths: Iterable[Path]) -> SpecificationReport:
             report.faults.extend(document.faults)
             if config is not None:
                 report.configs.append(config)
+                report.config_documents.append(document)
                 flows.extend(_flow_files_of(config, config_path, report))
         flow_paths.extend(flow for flow in flows if flow not in flow_paths)
     report.files.extend(flow_paths)

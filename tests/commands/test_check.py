@@ -99,6 +99,23 @@ def test_a_configuration_without_flows(tmp_path: Path) -> None:
     )
 
 
+def test_pages_that_up_would_refuse_are_a_fault(tmp_path: Path) -> None:
+    write_project(tmp_path, ("log_in",))
+    path = tmp_path / "cxgauge.yml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"{text}http:\n  port: 9464\n  host: 0.0.0.0\n", encoding="utf-8")
+    line = path.read_text(encoding="utf-8").splitlines().index("  host: 0.0.0.0") + 1
+    result = run(str(tmp_path))
+    assert result.exit_code == 1
+    assert result.stdout == (
+        f"{path}:{line}: http.host=0.0.0.0 can be reached from the network, but nobody has to sign in; set "
+        "sign_in.accounts: true and run cxgauge user add NAME --role admin, or set sign_in.openid, or listen on "
+        "127.0.0.1\n"
+    )
+    path.write_text(f"{text}http: {{host: 0.0.0.0, unencrypted: true}}\nsign_in: {{accounts: true}}\n", "utf-8")
+    assert run(str(tmp_path)).exit_code == 0
+
+
 def test_a_configuration_of_another_name(tmp_path: Path) -> None:
     write_project(tmp_path, ("log_in",))
     (tmp_path / "cxgauge.yml").rename(tmp_path / "production.yml")
