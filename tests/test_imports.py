@@ -40,17 +40,24 @@ def folder_of(file: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
-def imported_modules(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Line and absolute name of every import in ``source``, a module of ``package``."""
+def imported_names(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
+    """Line, absolute module and name in it ("" for none) of every import in ``source``, a module of ``package``."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
+            yield from ((node.lineno, alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            prefix = ".".join([*base, *filter(None, [node.module])])
             for alias in node.names:
-                yield node.lineno, f"{prefix}.{alias.name}" if node.module is None else prefix
+                if node.module is None:  # from . import module
+                    yield node.lineno, ".".join([*base, alias.name]), ""
+                else:
+                    yield node.lineno, ".".join([*base, node.module]), alias.name
+
+
+def imported_modules(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Line and absolute name of every module that ``source`` imports or imports from."""
+    for line, module, _ in imported_names(source, package):
+        yield line, module
 
 
 def violations(source: str, folder: str, package: tuple[str, ...]) -> list[str]:
@@ -116,6 +123,53 @@ def test_the_pure_core_does_not_import_what_does_input_and_output() -> None:
             assert name.split(".")[0] not in heavy, f"{module} imports {name}"
             waiting.append(name)
     assert {f"cxgauge.metrics.{name}" for name in core} <= set(reached)
+
+
+def import_graph(modules: dict[str, tuple[Path, str]]) -> dict[str, set[str]]:
+    """Which of ``modules`` (by name: file and text) each one imports; a package stands for its ``__init__``."""
+    graph: dict[str, set[str]] = {}
+    for module, (file, source) in modules.items():
+        package = tuple(module.split(".") if file.name == "__init__.py" else module.split(".")[:-1])
+        names = [(name, f"{name}.{inside}") for _, name, inside in imported_names(source, package)]
+        graph[module] = {inside if inside in modules else name for name, inside in names} & set(modules)
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """A way round for every module from which imports lead back to it; each way once, from its first name on."""
+    found: dict[frozenset[str], list[str]] = {}
+    for start in sorted(graph):
+        ways: dict[str, list[str]] = {start: [start]}
+        waiting = [start]
+        while waiting:
+            module = waiting.pop(0)
+            for target in sorted(graph[module]):
+                if target == start:
+                    found.setdefault(frozenset(ways[module]), [*ways[module], start])
+                elif target not in ways:
+                    ways[target] = [*ways[module], target]
+                    waiting.append(target)
+    return list(found.values())
+
+
+def test_imports_never_lead_back() -> None:
+    """No circle, not even through an import inside a function or under TYPE_CHECKING: they hide one, no more."""
+    modules = {}
+    for file in sources():
+        parts = ("cxgauge", *file.relative_to(ROOT).with_suffix("").parts)
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        modules[name] = (file, file.read_text(encoding="utf-8"))
+    assert [" → ".join(way) for way in circles(import_graph(modules))] == []
+
+
+def test_a_circle_is_found() -> None:
+    modules = {
+        "cxgauge.a": (Path("a.py"), "from .b import name"),
+        "cxgauge.b": (Path("b.py"), "def work():\n    from . import c"),
+        "cxgauge.c": (Path("c.py"), "if TYPE_CHECKING:\n    import cxgauge.a\nfrom .leaf import x"),
+        "cxgauge.leaf": (Path("leaf.py"), "import os"),
+    }
+    assert circles(import_graph(modules)) == [["cxgauge.a", "cxgauge.b", "cxgauge.c", "cxgauge.a"]]
 
 
 def test_no_top_level_module_shadows_a_standard_one() -> None:

@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -18,10 +18,8 @@ from ...metrics.change_event import ChangeEvent
 from ...metrics.specification.flow import FlowSpec
 from .json_body import headers_of, media_type_error, objects_of, reason_of
 from .otlp_reply import RETRY_AFTER_SECONDS
+from .receiver import Receiver
 from .sender_tokens import Sender
-
-if TYPE_CHECKING:
-    from .otlp_receiver import Receiver
 
 __all__ = ["EVENTS_LIMIT", "event_routes", "events_path", "events_schemas", "read_events"]
 

@@ -20,7 +20,7 @@ from .sender_limits import within_scope
 from .sender_tokens import Sender
 
 if TYPE_CHECKING:
-    from .otlp_receiver import Receiver
+    from .receiver import Receiver
 
 __all__ = ["GrpcServer", "MissingExtraError"]
 

@@ -20,8 +20,9 @@ from ..customer_token import CustomerTokens
 from ..spool import SpoolWriter
 from ..spool.recent_segments import RecentSegments
 from ..threaded_server import ThreadedServer, tls_options
+from .app import receiver_app
 from .otlp_grpc import GrpcServer
-from .otlp_receiver import Receiver, receiver_app
+from .receiver import Receiver
 from .sender_tokens import SenderTokens
 from .span_shape import ShapeSettings
 
@@ -71,7 +72,7 @@ class ReceiverServer:
         clock: Seconds since 1970.
 
     Attributes:
-        receiver: Counters, and :meth:`~cxgauge.collectors.receiver.otlp_receiver.Receiver.reload`.
+        receiver: Counters, and :meth:`~cxgauge.collectors.receiver.receiver.Receiver.reload`.
         spool: Its own source in the spool, which syncs before it answers whatever ``spool.fsync`` says.
         url: Where it listens, once started.
         across: Judges checks between steps.

@@ -1,23 +1,23 @@
-"""A store that shows one person's part of the data and changes nothing."""
+"""Connections that show one person's part of the data and change nothing, and the stores made of them."""
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 from .connection import Connection, Database, DatabaseSettings, ServerFacts
-from .migrations import MigrationPlan
 from .named_queries import named_query
 from .scope import RULES, SETTING, DataScope, view
-from .store import Store
 
-__all__ = ["RestrictedPool", "RestrictedStores", "ScopedStore"]
+__all__ = ["RestrictedPool", "RestrictedStores"]
 
 _CONNECTIONS_LIMIT = 4
 _SCOPES_LIMIT = 64
+
+Made = TypeVar("Made")
 
 
 class RestrictedPool(Database):
@@ -62,45 +62,21 @@ class _ScopedDatabase(Database):
         """The pool belongs to the whole store, which closes it."""
 
 
-class ScopedStore(Store):
-    """Reads like :class:`Store`, but only what the scope shows; writing fails in the database.
+class RestrictedStores(Generic[Made]):
+    """A store for each scope, all on one pool: those last used are kept, with what they know of series.
 
-    Attributes:
-        scope: What is shown.
+    Args:
+        settings: How to reach the database.
+        make: Makes the store of a scope on connections that show no more than it.
     """
 
-    def __init__(self, whole: Store, pool: RestrictedPool, scope: DataScope, clock: Callable[[], float]) -> None:
-        super().__init__(whole.settings, clock=clock, database=_ScopedDatabase(pool, scope))
-        self.scope = scope
-        self._whole = whole
+    def __init__(self, settings: DatabaseSettings, make: Callable[[Database, DataScope], Made]) -> None:
+        self._pool, self._make = RestrictedPool(settings), make
+        self._stores: OrderedDict[DataScope, Made] = OrderedDict()
 
-    @property
-    def unrestricted(self) -> Store:
-        """The whole store."""
-        return self._whole
-
-    def restricted(self, scope: DataScope) -> Store:
-        """A scope cannot be exchanged for another."""
-        if scope != self.scope:
-            raise PermissionError("a restricted store cannot be given another scope; ask the whole store")
-        return self
-
-    def migrate(self) -> tuple[MigrationPlan, list[str]]:
-        """Not with a restricted store."""
-        raise PermissionError("a restricted store cannot migrate; ask the whole store")
-
-
-class RestrictedStores:
-    """The restricted stores of a whole one: those last used are kept, with what they know of series."""
-
-    def __init__(self, whole: Store, clock: Callable[[], float] = time.time) -> None:
-        self._whole, self._clock = whole, clock
-        self._pool = RestrictedPool(whole.settings.database)
-        self._stores: OrderedDict[DataScope, ScopedStore] = OrderedDict()
-
-    def of(self, scope: DataScope) -> ScopedStore:
-        """The store as this scope shows it; the caller holds the whole store's lock."""
-        store = self._stores.pop(scope, None) or ScopedStore(self._whole, self._pool, scope, self._clock)
+    def of(self, scope: DataScope) -> Made:
+        """The store as this scope shows it; for one caller at a time."""
+        store = self._stores.pop(scope, None) or self._make(_ScopedDatabase(self._pool, scope), scope)
         self._stores[scope] = store
         while len(self._stores) > _SCOPES_LIMIT:
             self._stores.popitem(last=False)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ..observation import ObservationBatch, SeriesKey
 from ..rollup import Origin, Rollup
@@ -20,12 +20,10 @@ from .named_queries import named_query
 from .read import CUSTOMERS_AND_SIMULATED, CustomersHit, Example, ReadPath
 from .retention import Housekeeping, Retention, RetentionResult
 from .scope import DataScope
+from .scoped import RestrictedStores
 from .write import Part, Position, StoredPosition, WritePath, WriteResult
 
-if TYPE_CHECKING:
-    from .scoped import RestrictedStores
-
-__all__ = ["SourceProgress", "Store", "StoreSettings"]
+__all__ = ["ScopedStore", "SourceProgress", "Store", "StoreSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ class Store:
             clock=clock,
         )
         self._housekeeping = Housekeeping(self._database, grace_seconds=settings.grace_seconds)
-        self._restricted: RestrictedStores | None = None
+        self._restricted: RestrictedStores[ScopedStore] | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -121,9 +119,7 @@ class Store:
             return self
         with self._lock:
             if self._restricted is None:
-                from .scoped import RestrictedStores
-
-                self._restricted = RestrictedStores(self)
+                self._restricted = RestrictedStores(self.settings.database, partial(ScopedStore, self))
             return self._restricted.of(scope)
 
     # -- schema and server ----------------------------------------------------------------------------
@@ -239,3 +235,31 @@ class Store:
     def expire(self, stop: Callable[[], bool] = lambda: False) -> RetentionResult:
         """Remove what is older than its retention."""
         return self._housekeeping.expire(self._clock(), self.settings.retention, stop)
+
+
+class ScopedStore(Store):
+    """Reads like :class:`Store`, but only what the scope shows; writing fails in the database.
+
+    Attributes:
+        scope: What is shown.
+    """
+
+    def __init__(self, whole: Store, database: Database, scope: DataScope) -> None:
+        super().__init__(whole.settings, clock=whole._clock, database=database)
+        self.scope = scope
+        self._whole = whole
+
+    @property
+    def unrestricted(self) -> Store:
+        """The whole store."""
+        return self._whole
+
+    def restricted(self, scope: DataScope) -> Store:
+        """A scope cannot be exchanged for another."""
+        if scope != self.scope:
+            raise PermissionError("a restricted store cannot be given another scope; ask the whole store")
+        return self
+
+    def migrate(self) -> tuple[MigrationPlan, list[str]]:
+        """Not with a restricted store."""
+        raise PermissionError("a restricted store cannot migrate; ask the whole store")

@@ -17,8 +17,9 @@ import uvicorn
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from cxgauge.collectors.receiver import otlp_receiver
-from cxgauge.collectors.receiver.otlp_receiver import Receiver, receiver_app
+from cxgauge.collectors.receiver import receiver as receiver_module
+from cxgauge.collectors.receiver.app import receiver_app
+from cxgauge.collectors.receiver.receiver import Receiver
 from cxgauge.collectors.spool import ResumePoint, SpoolReader, SpoolWriter
 from cxgauge.metrics.configuration.receiver import ReceiverConfig
 from cxgauge.metrics.observation import RECORD, SeriesKey
@@ -69,7 +70,7 @@ def shared_bill_flows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Flo
 def patient() -> Iterator[None]:
     """A disk that others keep busy may take longer to confirm than a sender would wait; here that is no failure."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(otlp_receiver, "_CONFIRM_SECONDS", 60.0)
+        patch.setattr(receiver_module, "_CONFIRM_SECONDS", 60.0)
         yield
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from cxgauge.collectors.receiver.observations_api import openapi
+from cxgauge.collectors.receiver.openapi import openapi
 from cxgauge.collectors.receiver.sender_tokens import SenderTokens
 from cxgauge.metrics.change_event import ChangeEvent
 

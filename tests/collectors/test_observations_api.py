@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from schemathesis.checks import CHECKS
 
 from cxgauge.collectors.customer_token import CustomerKey, CustomerTokens, flow_instance_id
-from cxgauge.collectors.receiver.observations_api import openapi
+from cxgauge.collectors.receiver.openapi import openapi
 from cxgauge.collectors.receiver.span_shape import ShapeSettings
 from cxgauge.metrics.observation import Source, check_results
 from cxgauge.metrics.verdict import CheckResult, Verdict

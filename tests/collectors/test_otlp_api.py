@@ -17,8 +17,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from cxgauge.collectors.receiver.app import receiver_app
 from cxgauge.collectors.receiver.intake import IntakeFull
-from cxgauge.collectors.receiver.otlp_receiver import receiver_app
 from cxgauge.collectors.receiver.otlp_schema import RpcStatus
 from cxgauge.collectors.spool import SpoolWriter
 from cxgauge.metrics.configuration.receiver import ReceiverConfig
