@@ -68,6 +68,8 @@ def detection_settings(config: Config) -> DetectionSettings:
         country=config.calendar.country or "",
         false_alarms_per_month=config.detection.false_alarms_per_month,
         minimum_history_seconds=config.detection.minimum_history_days * 86400.0,
+        spike_windows=config.detection.spike_windows,
+        spike_effect=config.detection.spike_effect,
         special_days=_special_days(config),
         holidays=_days_of_kind(config, "holiday"),
         workdays=_days_of_kind(config, "workday"),

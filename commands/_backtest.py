@@ -35,6 +35,7 @@ def backtest_store(  # noqa: PLR0915 (one step after the other)
     config_path: Path | None,
     output: Path | None,
     budget: float | None,
+    spike: tuple[int | None, float | None] = (None, None),
     *,
     nulls: bool = False,
     language: Language | None = None,
@@ -48,6 +49,7 @@ def backtest_store(  # noqa: PLR0915 (one step after the other)
         config_path: Configuration file.
         output: Where to write the picture.
         budget: False alarms tolerated a series-month; the configuration's by default.
+        spike: Longest spike in windows and what ratio makes one; the configuration's by default.
         nulls: Nothing was wrong in the span: say whether the promise was kept.
         language: Of table and picture; the configuration's by default.
 
@@ -78,7 +80,7 @@ def backtest_store(  # noqa: PLR0915 (one step after the other)
     if last <= first:
         raise fail(f"--to={end!r} is not after --from={start!r}; swap them")
     with open_store(config) as store:
-        detection = share_of_budget(settings.detection, store.series())
+        detection = share_of_budget(settings.detection, store.series()).with_spike(*spike)
         if budget is not None:
             detection = replace(detection, false_alarms_per_series_month=budget)
         profile = learn_from_store(store, first, settings.learning, detection, flow=flow_name)

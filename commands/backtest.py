@@ -40,6 +40,14 @@ def backtest(
             help="False alarms to tolerate for each series in 30 days; 1 by default, with --flow the configuration's.",
         ),
     ] = None,
+    spike_windows: Annotated[
+        int | None,
+        typer.Option(min=1, max=30, help="Longest spike, in windows, that is no alarm; 3, or the configuration's."),
+    ] = None,
+    spike_effect: Annotated[
+        float | None,
+        typer.Option(min=1.05, max=100, help="Ratio of durations that makes a spike; 1.3, or the configuration's."),
+    ] = None,
     nulls: Annotated[
         bool,
         typer.Option("--nulls", help="Nothing was wrong in what is judged: check the promise on it."),
@@ -74,7 +82,8 @@ def backtest(
 
         chosen: Language | None = None if language is None else "zh" if language is BacktestLanguage.CHINESE else "en"
         budget = false_alarms_per_series_month
-        backtest_store(flow, start, end, config, output, budget, nulls=nulls, language=chosen)
+        spike = spike_windows, spike_effect
+        backtest_store(flow, start, end, config, output, budget, spike, nulls=nulls, language=chosen)
         return
     if history is None or input_ is None or output is None:
         raise typer.BadParameter("--history, --input and --output are needed, or --flow for the own store")
@@ -86,7 +95,7 @@ def backtest(
     if not bucket_width > 0:
         raise typer.BadParameter(f"--bucket-width={bucket_width:g} is not above 0")
     budget = false_alarms_per_series_month or 1.0
-    settings = DetectionSettings(false_alarms_per_series_month=budget)
+    settings = DetectionSettings(false_alarms_per_series_month=budget).with_spike(spike_windows, spike_effect)
     try:
         past, stream = read_recording(history), read_recording(input_)
         events = run_backtest(past, stream, settings, BucketGrid(bucket_lo, bucket_width))

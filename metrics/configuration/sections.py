@@ -41,6 +41,18 @@ def _number(value: object) -> float:
     return float(value)
 
 
+def _spike_ratio(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1.05 <= value <= 100:
+        raise refuse("is not a ratio from 1.05 to 100; write e.g. 1.3")
+    return float(value)
+
+
+def _spike_windows(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 30:
+        raise refuse("is not a number of windows from 1 to 30; write e.g. 3")
+    return value
+
+
 def _date(value: object) -> dt.date:
     try:
         return value if isinstance(value, dt.date) else dt.date.fromisoformat(str(value))
@@ -65,6 +77,12 @@ PositiveNumber = Annotated[
     float,
     BeforeValidator(_number),
     WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000}),
+]
+SpikeRatio = Annotated[
+    float, BeforeValidator(_spike_ratio), WithJsonSchema({"type": "number", "minimum": 1.05, "maximum": 100})
+]
+SpikeWindows = Annotated[
+    int, BeforeValidator(_spike_windows), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 30})
 ]
 Date = Annotated[
     dt.date, BeforeValidator(_date), WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"})
@@ -192,6 +210,13 @@ class DetectionConfig(StrictModel):
         default="1d", alias="learn_interval", validate_default=True, description="Time between learning baselines anew."
     )
     grace_seconds: Seconds = Field(default=15.0, description="Time after the end of a window before it is judged.")
+    spike_windows: SpikeWindows = Field(
+        default=3, description="Longest disturbance, in windows, that is no alarm if it is a spike."
+    )
+    spike_effect: SpikeRatio = Field(
+        default=1.3,
+        description="What a spike is: durations change by this ratio or more. Smaller changes alarm a window earlier.",
+    )
 
 
 class AlertsConfig(StrictModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["MONTH_SECONDS", "DetectionSettings"]
 
@@ -54,3 +54,11 @@ class DetectionSettings:
     special_days: dict[str, str] = field(default_factory=dict)
     holidays: tuple[str, ...] = ()
     workdays: tuple[str, ...] = ()
+
+    def with_spike(self, windows: int | None, effect: float | None) -> DetectionSettings:
+        """The same with another :attr:`spike_windows` and :attr:`spike_effect`; ``None`` leaves one as it is."""
+        return replace(
+            self,
+            spike_windows=self.spike_windows if windows is None else windows,
+            spike_effect=self.spike_effect if effect is None else effect,
+        )

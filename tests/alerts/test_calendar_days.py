@@ -74,3 +74,11 @@ def test_the_configuration_reaches_the_detector() -> None:
     july = {date[8:]: name for date, name in settings.special_days.items() if date.startswith("2026-07")}
     assert july == {"05": "statement", "10": "payday", "11": "payday", "30": "payday", "31": "statement"}
     assert settings.special_days["2026-02-28"] == "month_end"
+
+
+def test_what_a_spike_is_reaches_detection_from_the_configuration() -> None:
+    settings = detection_settings(Config.parse("detection: {spike_windows: 5, spike_effect: 1.5}\n"))
+    assert (settings.spike_windows, settings.spike_effect) == (5, 1.5)
+    assert settings.with_spike(None, 2.0) == detection_settings(
+        Config.parse("detection: {spike_windows: 5, spike_effect: 2}\n")
+    )

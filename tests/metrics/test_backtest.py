@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from cxgauge.commands.backtest import backtest
 from cxgauge.metrics.backtest.backtest import promise_kept, run_backtest
 from cxgauge.metrics.backtest.file import RecordingError, read_recording, write_events
 from cxgauge.metrics.detection.input import BucketGrid
@@ -62,6 +63,24 @@ def test_slow_down_and_failures_are_found_in_their_series(tmp_path, history):
     assert slow.low < math.log(1.2) < slow.high
     assert 6 * DAY + 120 <= wrong.minute <= 6 * DAY + 180
     assert wrong.low < math.log(5) < wrong.high
+
+
+def test_how_long_a_spike_lasts_is_a_setting_and_an_option(tmp_path, history):
+    calm = rows(8, "pause", 5 * DAY, 240)
+    pause = [line for line in rows(8, "pause", 5 * DAY, 240, change=120, effect=math.log(2)) if minute(line) < 127]
+    lines = pause + [line for line in calm if minute(line) >= 127]
+    assert [event.kind for event in run(tmp_path, history, lines)] == ["up", "resolve"]
+    stream = read_recording(tmp_path / "stream.csv")
+    assert run_backtest(history, stream, SETTINGS.with_spike(8, None), GRID) == []
+    past, events = tmp_path / "past.csv.gz", tmp_path / "events.csv"
+    past.write_bytes(gzip.compress((HEADER + "".join(rows(1, "T", 0, 2 * DAY))).encode()))
+    backtest(past, tmp_path / "stream.csv", events, spike_windows=8, spike_effect=1.3)
+    assert events.read_text().splitlines() == ["series,minute,change_minute,effect,lo,hi,kind"]
+
+
+def minute(line):
+    """The minute of the day that a row is of."""
+    return int(line.split(",")[1]) % DAY
 
 
 def test_order_of_rows_and_later_rows_do_not_matter(tmp_path, history):

@@ -29,6 +29,7 @@ def test_everything_has_a_default() -> None:
         300.0,
     )
     assert config.detection.false_alarms_per_month == 1.0
+    assert (config.detection.spike_windows, config.detection.spike_effect) == (3, 1.3)
     assert config.receiver.host == "127.0.0.1"
 
 
