@@ -105,7 +105,7 @@ _DOCUMENT = f"CASE WHEN {_UNDIVIDED} THEN {_NEARBY} ELSE {_NEARBY} - 'attributio
 _FLOW_ONLY = f"{_flow('flow')} AND {_UNDIVIDED}"
 # What people had made of their part is for those who see just this part, and for those who see all of it.
 _RUN = f"{_flow('flow')} AND ({_UNDIVIDED} OR asked_by IS NOT NULL AND dimensions = {_SCOPE} -> 'dimensions')"
-# An entry of the ledger says what is done, for everybody or for some; free text beside it may quote figures of everybody.
+# An entry of the ledger says what is done, for everybody or for some; free text beside it may quote others' figures.
 _NOT_FOR_OTHERS = (
     f"NOT EXISTS (SELECT FROM jsonb_each({_SCOPE} -> 'dimensions') AS allowed "
     "WHERE dimensions ? allowed.key AND NOT allowed.value ? (dimensions ->> allowed.key))"
@@ -136,6 +136,10 @@ RULES: dict[str, str] = {
     Schema.INSTANCE_ROLLUPS: _FLOW_ONLY,
     Schema.TRANSITION_ROLLUPS: _FLOW_ONLY,
     Schema.TRANSITION_HOURS: _UNDIVIDED,  # which hours were counted
+    Schema.INSTANCE_SLICES: _FLOW_ONLY,
+    Schema.TRANSITION_SLICES: _FLOW_ONLY,
+    Schema.COUNTED_SLICES: _UNDIVIDED,
+    Schema.QUALITY_ROLLUPS: _FLOW_ONLY,  # what no flow is known of: for those who see all flows
     Schema.BASELINES: "true",  # read for which steps are judged; pages show nothing else of it
     Schema.BASELINE_BANDS: _FLOW_ONLY,
     Schema.ALERTS: f"{_flow('flow')} AND {_dimensions('dimensions')} AND {_MEMBERS}",

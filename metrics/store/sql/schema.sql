@@ -108,6 +108,33 @@ CREATE TABLE hour_rollups (
 COMMENT ON TABLE hour_rollups IS 'Sum of the window_rollups that have rolled = true, by hour; kept longer than they.';
 CREATE INDEX hour_rollups_window ON hour_rollups (window_start);
 
+-- What learning needs of windows, a hundredth of their size -------------------------------------------------------
+
+CREATE TABLE window_digests (
+    day       date NOT NULL,
+    series_id int  NOT NULL,
+    digest    bytea NOT NULL,
+    PRIMARY KEY (series_id, day)
+);
+ALTER TABLE window_digests ALTER COLUMN digest SET STORAGE EXTERNAL; -- it is compressed already
+COMMENT ON TABLE window_digests IS 'All windows of a series and UTC day in columns: what baselines are learnt from.';
+CREATE INDEX window_digests_day ON window_digests (day);
+
+CREATE TABLE digest_hours (
+    hour           timestamptz PRIMARY KEY,
+    series_through int NOT NULL DEFAULT 0,
+    digested_at    timestamptz
+);
+COMMENT ON TABLE digest_hours IS 'Hours that have windows, and how far their digests are: those of series up to series_through, of all once digested_at is set.';
+CREATE INDEX digest_hours_waiting ON digest_hours (hour) WHERE digested_at IS NULL;
+
+CREATE TABLE digest_late (
+    hour      timestamptz NOT NULL,
+    series_id int NOT NULL,
+    PRIMARY KEY (hour, series_id)
+);
+COMMENT ON TABLE digest_late IS 'Series with windows that came after their hour had been digested: it is done again.';
+
 -- Where people went: how flow instances pass from step to step, kept longer than single observations.
 
 CREATE TABLE instance_rollups (
@@ -144,6 +171,55 @@ CREATE TABLE transition_hours (
     counted_at   timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE transition_hours IS 'Hours whose instances have been counted, and how many observations there were then: counted again when there are more.';
+
+CREATE TABLE instance_slices (
+    slice        timestamptz NOT NULL,
+    flow         text NOT NULL,
+    step         text NOT NULL DEFAULT '',
+    origin       int2 NOT NULL,
+    reached      int  NOT NULL,
+    given_up     int  NOT NULL,
+    hit          int  NOT NULL,
+    under_way    int  NOT NULL DEFAULT 0,
+    PRIMARY KEY (flow, slice, origin, step)
+);
+COMMENT ON TABLE instance_slices IS 'As instance_rollups, by ten minutes, of the last days; what is not over yet is counted anew all the time.';
+COMMENT ON COLUMN instance_slices.under_way IS 'Instances left out because they may go on; of the flow as a whole.';
+CREATE INDEX instance_slices_slice ON instance_slices (slice);
+
+CREATE TABLE transition_slices (
+    slice        timestamptz NOT NULL,
+    flow         text NOT NULL,
+    from_step    text NOT NULL DEFAULT '',
+    to_step      text NOT NULL DEFAULT '',
+    origin       int2 NOT NULL,
+    passings     int  NOT NULL,
+    PRIMARY KEY (flow, slice, origin, from_step, to_step)
+);
+COMMENT ON TABLE transition_slices IS 'As transition_rollups, by ten minutes, of the last days.';
+CREATE INDEX transition_slices_slice ON transition_slices (slice);
+
+CREATE TABLE counted_slices (
+    slice      timestamptz PRIMARY KEY,
+    counted_at timestamptz NOT NULL
+);
+COMMENT ON TABLE counted_slices IS 'Ten minutes whose instances have been counted, and from what was known when.';
+
+-- How far the figures can be trusted.
+
+CREATE TABLE quality_rollups (
+    hour   timestamptz NOT NULL,
+    flow   text NOT NULL DEFAULT '',
+    step   text NOT NULL DEFAULT '',
+    reason text NOT NULL,
+    amount int8 NOT NULL,
+    PRIMARY KEY (flow, hour, step, reason)
+);
+COMMENT ON TABLE quality_rollups IS 'What came late, was corrected, came twice or was lost; of what is in no rollup this is the only trace.';
+COMMENT ON COLUMN quality_rollups.hour IS 'Hour of the observations, where their time was known; else of the loss.';
+COMMENT ON COLUMN quality_rollups.flow IS 'Empty where it could not be known; so is step.';
+COMMENT ON COLUMN quality_rollups.amount IS 'Observations; requests of the reasons request_…, stretches of the spool of corrupt and torn.';
+CREATE INDEX quality_rollups_hour ON quality_rollups (hour);
 
 -- How far things are ----------------------------------------------------------------------------------------------
 
