@@ -78,13 +78,14 @@ def table(name: str, only: set[str] | None = None) -> str:
     either = {key for part in schema.get("allOf", []) for way in part.get("oneOf", []) for key in way["required"]}
     for key, value in schema["properties"].items():
         if key.endswith("_file") and key.removesuffix("_file") in schema["properties"]:
-            continue  # said once, under secrets
+            continue  # said beside the key itself
         if only is not None and key not in only:
             continue
         required = key in schema.get("required", []) or key in either
         default = "**required**" if required else f"`{_default(value)}`" if "default" in value else ""
         description = _flat(value.get("description") or _target(value).get("description", ""))
-        lines.append(f"| `{key}` | {_cell(_type(value))} | {default} | {_cell(description)} |")
+        keys = f"`{key}` or `{key}_file`" if f"{key}_file" in schema["properties"] else f"`{key}`"
+        lines.append(f"| {keys} | {_cell(_type(value))} | {default} | {_cell(description)} |")
     return "\n".join(lines) + "\n"
 
 
