@@ -13,6 +13,7 @@ from typing import Any
 from ..names import Schema
 from ..rollup import Rollup, merge, regroup
 from .connection import Connection, Database
+from .digests import note_windows
 from .named_queries import named_query
 from .read import fetch_rollups
 from .rows import rollup_rows
@@ -21,6 +22,7 @@ __all__ = ["Housekeeping", "Retention", "RetentionResult"]
 
 _HOUR = 3600
 _DAY = 86_400
+_DIGESTS_DAYS = 120.0
 _EXPIRED_WITH_HOURS = (
     "events.expire",
     "transitions.expire_instances",
@@ -42,6 +44,11 @@ class Retention:
     observations_days: float = 14.0
     windows_days: float = 90.0
     hours_days: float = 1100.0
+
+    @property
+    def digests_days(self) -> float:
+        """Digests of windows: as long as windows, and at least 120 days."""
+        return max(self.windows_days, _DIGESTS_DAYS)
 
     def __post_init__(self) -> None:
         for name in ("observations_days", "windows_days", "hours_days"):
@@ -104,6 +111,8 @@ class Housekeeping:
             *(f"transitions.expire_{kind}" for kind in ("instances", "transitions", "transition_hours")),
         ):
             self._delete(query, now - retention.hours_days * _DAY, stop)
+        for kind in ("days", "hours", "late"):
+            self._delete(f"digests.expire_{kind}", now - retention.digests_days * _DAY, stop)
         return RetentionResult(observations, windows, hours)
 
     def _compact_some(self, now: float) -> int:
@@ -123,6 +132,7 @@ class Housekeeping:
                 taken += len(fresh)
                 self._add_windows(connection, fresh)
                 self._add_hours(connection, fresh)
+                note_windows(connection, fresh)
             cursor.close()
             return taken
 

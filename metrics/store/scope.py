@@ -136,6 +136,9 @@ RULES: dict[str, str] = {
     Schema.INSTANCE_ROLLUPS: _FLOW_ONLY,
     Schema.TRANSITION_ROLLUPS: _FLOW_ONLY,
     Schema.TRANSITION_HOURS: _UNDIVIDED,  # which hours were counted
+    Schema.WINDOW_DIGESTS: _OWN_SERIES,
+    Schema.DIGEST_HOURS: _UNDIVIDED,  # which hours were digested
+    Schema.DIGEST_LATE: _OWN_SERIES,
     Schema.INSTANCE_SLICES: _FLOW_ONLY,
     Schema.TRANSITION_SLICES: _FLOW_ONLY,
     Schema.COUNTED_SLICES: _UNDIVIDED,

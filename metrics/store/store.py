@@ -15,6 +15,7 @@ from ..rollup import Origin, Rollup
 from ..verdict import Verdict
 from .catalog import Catalog
 from .connection import Connection, Database, DatabaseSettings, ServerFacts
+from .digests import Digester
 from .migrations import MigrationPlan, migrate, plan
 from .named_queries import named_query
 from .read import CUSTOMERS_AND_SIMULATED, CustomersHit, Example, ReadPath
@@ -86,6 +87,7 @@ class Store:
             clock=clock,
         )
         self._housekeeping = Housekeeping(self._database, grace_seconds=settings.grace_seconds)
+        self._digester = Digester(self._database, window_seconds=settings.window_seconds)
         self._restricted: RestrictedStores[ScopedStore] | None = None
         self._lock = threading.Lock()
 
@@ -231,6 +233,10 @@ class Store:
     def compact(self, stop: Callable[[], bool] = lambda: False) -> int:
         """Add up closed windows and roll them forward to hours; how many windows of series that were."""
         return self._housekeeping.compact(self._clock(), stop)
+
+    def digest(self, stop: Callable[[], bool] = lambda: False, seconds: float = float("inf")) -> int:
+        """Digest hours that are over, for about so long; how many hours of series that were. See ``Digester.run``."""
+        return self._digester.run(self._clock(), self.settings.retention.windows_days * 86_400.0, stop, seconds)
 
     def expire(self, stop: Callable[[], bool] = lambda: False) -> RetentionResult:
         """Remove what is older than its retention."""
