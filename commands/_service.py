@@ -338,6 +338,7 @@ class Service:
         while not stop.wait(_COMPACT_SECONDS):
             try:
                 self.store.compact(stop.is_set)
+                self.store.digest(stop.is_set, _COMPACT_SECONDS)
                 if time.monotonic() - expired_at > _EXPIRE_SECONDS:
                     self.store.expire(stop.is_set)
                     expired_at = time.monotonic()
