@@ -17,6 +17,7 @@ __all__ = [
     "ChangeStatus",
     "CheckFigures",
     "Comparison",
+    "Conclusion",
     "Cost",
     "DataQuality",
     "Estimate",
@@ -27,6 +28,7 @@ __all__ = [
     "Part",
     "Passing",
     "Period",
+    "StepConclusion",
     "StepFigures",
 ]
 
@@ -68,10 +70,32 @@ class ChangeStatus(StrEnum):
 
     WORSE = "worse"
     BETTER = "better"
+    SAME = "same"  # the whole interval lies within the margin that the flow states
     NO_EVIDENCE = "no_evidence"  # not proof of equality: see ``detectable``
     UNCLEAR = "unclear"  # beyond its own interval, but not beyond what all comparisons together allow
     TOO_FEW = "too_few"  # too few observations to say anything
     NOT_COMPARED = "not_compared"
+
+
+class Conclusion(StrEnum):
+    """What a comparison says of a step in one word."""
+
+    WORSE = "worse"
+    BETTER = "better"
+    SAME = "same"
+    NOT_ENOUGH_DATA = "not_enough_data"  # neither a change nor sameness could be shown
+    NOT_COMPARED = "not_compared"
+
+
+@dataclass(frozen=True, slots=True)
+class StepConclusion:
+    """What is concluded of a step's latency or correctness, and which figure says so.
+
+    ``figure`` is ``p50``, ``p95``, ``p99``, ``failures`` or ``check:NAME``.
+    """
+
+    conclusion: Conclusion
+    figure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +104,9 @@ class ChangeFigure:
 
     ``change``, ``low``, ``high`` and ``detectable`` are relative for durations (0.19 = +19 %) and differences of
     ratios for rates (0.01 = one percentage point). ``detectable`` is the smallest worsening that would have been
-    called evidence in four of five such comparisons.
+    called evidence in four of five such comparisons. ``margin`` is the change that still counts as the same: relative
+    for durations, for rates relative to the failures; ``within_margin`` says whether the whole interval lies in it,
+    which a change that is proven may do as well.
     """
 
     status: ChangeStatus
@@ -94,6 +120,8 @@ class ChangeFigure:
     observations: int = 0
     blocks: int = 0
     reason: str = ""
+    margin: float | None = None
+    within_margin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +187,9 @@ class StepFigures:
     """One step, over all dimensions.
 
     ``observations`` counts all of them; ``answered`` those that got an answer, which the percentiles describe.
-    ``simulated`` counts demonstration data among the observations.
+    ``simulated`` counts demonstration data among the observations. ``failures`` is the share of answers that were
+    not right: wrong, incomplete, stale, abandoned, timed out or failed; a slow one is right. ``latency`` concludes from
+    the percentiles, ``correctness`` from the failures and the checks.
     """
 
     step: str
@@ -181,6 +211,10 @@ class StepFigures:
     p95_change: ChangeFigure
     p99_change: ChangeFigure
     good_rate_change: ChangeFigure
+    failures: Estimate
+    failures_change: ChangeFigure
+    latency: StepConclusion
+    correctness: StepConclusion
     split: MixSplit | None = None
 
 

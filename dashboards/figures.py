@@ -15,6 +15,7 @@ from ..metrics.observation import SeriesKey
 from ..metrics.rollup import Rollup
 from ..metrics.specification.flow import FlowSpec, StepSpec
 from ..metrics.verdict import Verdict
+from .conclusions import correctness_of, latency_of
 from .data_quality import data_quality
 from .figure_types import Budget, CheckFigures, Comparison, FlowFigures, Period, StepFigures
 from .judged import Judged
@@ -54,7 +55,7 @@ def flow_figures(
         split = split_releases(rollup, keys, compared.kind)
         newer, before, weights = split.newer, split.older, split.weights
     together = comparison_count(flow) if comparisons is None else comparisons
-    judged = Judged(period, compared, rollup.window_seconds, together)
+    judged = Judged(period, compared, rollup.window_seconds, together, flow.same_within)
     steps = tuple(
         _step_figures(
             step,
@@ -86,9 +87,9 @@ def flow_figures(
 
 
 def comparison_count(flow: FlowSpec, *, funnel: bool = False) -> int:
-    """How many changes are judged of a flow: the whole, each step's percentiles and rate, each check, the funnel."""
+    """How many changes are judged of a flow: the whole, each step's percentiles and rates, each check, the funnel."""
     checks = sum(len(step.checks) for step in flow.steps) + sum(len(flow.across_of(step.name)) for step in flow.steps)
-    plain = 1 + len(flow.steps) * (len(QUANTILES) + 1) + checks
+    plain = 1 + len(flow.steps) * (len(QUANTILES) + 2) + checks
     return plain + 2 + 2 * len(flow.steps) if funnel else plain
 
 
@@ -99,6 +100,11 @@ def _step_figures(
     p50_change, p95_change, p99_change = judged.durations(data, before)
     names = [check.name for check in step.checks]
     names += [check.name for check in flow.across_of(step.name)]  # recorded with the later answer, of either step
+    checks = tuple(_check_figures(name, data, before, judged) for name in names)
+    failed = data.failure_columns()
+    failures_change = judged.rate(
+        data, before, failed, before.failure_columns() if before is not None else None, worse_is_more=True
+    )
     return StepFigures(
         step=step.name,
         observations=data.observations,
@@ -113,7 +119,7 @@ def _step_figures(
         budget=_budget(step.good_objective, data.observations, data.good),
         target_seconds=step.timeliness.target_seconds,
         verdicts=_by_label(data.verdicts),
-        checks=tuple(_check_figures(name, data, before, judged) for name in names),
+        checks=checks,
         volume_before=before.observations if before is not None else None,
         p50_change=p50_change,
         p95_change=p95_change,
@@ -121,6 +127,10 @@ def _step_figures(
         good_rate_change=judged.rate(
             data, before, data.good_columns(), before.good_columns() if before is not None else None
         ),
+        failures=rate_estimate(int(failed[:, 0].sum()), data.observations),
+        failures_change=failures_change,
+        latency=latency_of(p50_change, p95_change, p99_change),
+        correctness=correctness_of(failures_change, checks),
         split=data.split_from(before) if before is not None else None,
     )
 

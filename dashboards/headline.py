@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log, log1p
 
-from ..alerts.alert import ALERTING, RULER, Alert, Severity
+from ..alerts.alert import ALERTING, RULER, Alert, AlertState, Severity
+from ..alerts.figures import Figures
 from ..alerts.sentences import Sentences
 from ..alerts.text import alert_translator
 from ..alerts.titles import FlowTitles, Titles
+from ..metrics.deviation import DeviationKind
 from ..metrics.specification.flow import FlowSpec
-from .figure_types import ChangeFigure, ChangeStatus, FlowFigures, StepFigures
+from .figure_types import ChangeFigure, ChangeStatus, Conclusion, FlowFigures, StepFigures
+from .release_split import RELEASE, releases_of
 from .wording import Wording
 
 __all__ = ["Headline", "flow_titles", "headline", "sentences"]
@@ -25,8 +28,8 @@ class Headline:
     """What the report says first.
 
     Attributes:
-        status: ``alert``, ``worse``, ``better``, ``no_evidence``, ``unclear``, ``too_few``, ``level`` (nothing was
-            compared) or ``no_data``.
+        status: ``alert``, ``worse``, ``better``, ``same`` (of every step), ``no_evidence``, ``unclear``, ``too_few``,
+            ``level`` (nothing was compared) or ``no_data``.
         text: One sentence.
         objective: One sentence on the objective of good answers; empty without data.
         step: The step it speaks of, if it is one.
@@ -82,13 +85,7 @@ def headline(flow: FlowSpec, figures: FlowFigures, alerts: Sequence[Alert], word
     objective = _objective(figures, wording)
     alert = _gravest(alerts)
     if alert is not None:
-        say = sentences(flow, wording)
-        customers = alert.impact.customers if alert.impact else None
-        sentence = say.short(alert)
-        if customers:
-            hit = text("{count} customers had a bad answer", count=wording.count(customers))
-            sentence = text("{sentence}; {more}", sentence=sentence, more=hit)
-        return Headline("alert", sentence, objective, alert.scope.step, alert.id)
+        return Headline("alert", _of_alert(flow, figures, alert, wording), objective, alert.scope.step, alert.id)
     if figures.compared is None or not figures.good_rate_change.observations_before:
         return Headline("level", text("{flow}: {rate} of {count} answers were good", flow=title,
                         rate=wording.percent(figures.good_rate.value), count=wording.count(figures.observations)),
@@ -96,18 +93,50 @@ def headline(flow: FlowSpec, figures: FlowFigures, alerts: Sequence[Alert], word
     return _of_comparison(flow, figures, wording, objective)
 
 
+@dataclass(frozen=True, slots=True)
+class _ReportFigures(Figures):
+    """Figures of alerts with times as a sentence about a period says them."""
+
+    until: float = 0.0
+
+    def time(self, at: float, now: float) -> str:
+        del now
+        return Wording(self.language, self.zone).since(at, self.until)
+
+
+def _of_alert(flow: FlowSpec, figures: FlowFigures, alert: Alert, wording: Wording) -> str:
+    """What, where, since when, by how much, and how many customers were hit; an alert that is over says so."""
+    text = wording.translator.text
+    own = _ReportFigures(wording.language, wording.zone, figures.period.end)
+    say = Sentences(Titles({flow.name: flow_titles(flow)}), own, alert_translator(wording.language), now=0.0)
+    if alert.state is AlertState.RESOLVED:
+        return say.headline(alert)
+    lead = alert.lead
+    amount = say.by_how_much(lead)
+    if lead.kind is not DeviationKind.SILENT:
+        amount = text("{levels} ({change}, {interval})", levels=say.levels(lead), change=own.change(lead.effect),
+                      interval=own.interval(lead.effect_low, lead.effect_high))  # fmt: skip
+    sentence = text("{sentence}: {figures}", sentence=say.what(lead), figures=amount)
+    customers = alert.impact.customers if alert.impact else None
+    if customers:
+        hit = text("{count} customers had a bad answer", count=wording.count(customers))
+        sentence = text("{sentence}; {more}", sentence=sentence, more=hit)
+    return sentence
+
+
 def _of_comparison(flow: FlowSpec, figures: FlowFigures, wording: Wording, objective: str) -> Headline:
     text = wording.translator.text
-    title = flow.title.in_language(wording.language)
+    title = _title(flow, figures, wording)
     against = wording.compared(figures.compared) if figures.compared else ""
     findings = list(_findings(figures))
     for status in (ChangeStatus.WORSE, ChangeStatus.BETTER):
         found = [finding for finding in findings if finding.change.status is status]
-        if found:
+        if any(not finding.change.within_margin for finding in found) or (found and not _other(findings, status)):
             lead = max(found, key=_weight)
-            sentence = _sentence(flow, lead, against, wording)
+            sentence = _sentence(flow, title, lead, against, wording)
             return Headline(status.value, sentence, objective, lead.step.step if lead.step else None)
-    judged = [one.change for one in findings if one.change.status in (ChangeStatus.NO_EVIDENCE, ChangeStatus.UNCLEAR)]
+    told = (ChangeStatus.SAME, ChangeStatus.NO_EVIDENCE, ChangeStatus.UNCLEAR)
+    judged = [one.change for one in findings if one.change.status in told]
     if not judged:
         sentence = text("Too few observations to compare {flow} with {against}", flow=title, against=against)
         return Headline("too_few", sentence, objective)
@@ -118,26 +147,65 @@ def _of_comparison(flow: FlowSpec, figures: FlowFigures, wording: Wording, objec
             flow=title, against=against,
         )  # fmt: skip
         return Headline("unclear", sentence, objective)
-    return Headline("no_evidence", _no_evidence(title, against, findings, wording), objective)
+    if all(_is_same(step) for step in figures.steps if step.observations):
+        same = flow.same_within
+        sentence = text(
+            "{flow} is the same as in {against}: at every step durations are within {durations}, failures within "
+            "{failures}",
+            flow=title, against=against, durations=f"±{wording.plain_percent(same.durations)}",
+            failures=f"±{wording.plain_percent(same.failures)}",
+        )  # fmt: skip
+        return Headline("same", sentence, objective)
+    return Headline("no_evidence", _no_evidence(title, against, figures, findings, wording), objective)
 
 
-def _no_evidence(title: str, against: str, findings: list[_Finding], wording: Wording) -> str:
-    """Says what would have been seen at the busiest step, so that silence is not taken for proof."""
+def _other(findings: list[_Finding], status: ChangeStatus) -> bool:
+    """Whether something changed the other way by more than the margin."""
+    changed = {ChangeStatus.WORSE, ChangeStatus.BETTER} - {status}
+    return any(one.change.status in changed and not one.change.within_margin for one in findings)
+
+
+def _title(flow: FlowSpec, figures: FlowFigures, wording: Wording) -> str:
+    """The flow's title, with the newer release if releases are compared."""
+    title = flow.title.in_language(wording.language)
+    if figures.compared is None or not figures.compared.kind.startswith(RELEASE):
+        return title
+    release = wording.translator.text("release {version}", version=releases_of(figures.compared.kind)[1])
+    return f"{title}（{release}）" if wording.language == "zh" else f"{title} ({release})"
+
+
+def _is_same(step: StepFigures) -> bool:
+    return step.latency.conclusion is Conclusion.SAME and step.correctness.conclusion is Conclusion.SAME
+
+
+def _no_evidence(title: str, against: str, figures: FlowFigures, findings: list[_Finding], wording: Wording) -> str:
+    """Says at how many steps the data suffice to say "the same", and what would have been seen at the busiest step."""
     text = wording.translator.text
     medians = [one for one in findings if one.measure == "p50" and one.change.detectable is not None]
     if not medians:
-        return text("No evidence that {flow} changed against {against}", flow=title, against=against)
+        return text("No evidence that {flow} changed against {against}, and not enough data to say that it is the same",
+                    flow=title, against=against)  # fmt: skip
     best = max(medians, key=lambda one: one.change.observations)
+    values = {"flow": title, "against": against, "detectable": wording.detectable(best.change)}
+    same = sum(map(_is_same, figures.steps))
+    if same:
+        return text(
+            "No evidence that {flow} changed against {against}: {same} of {steps} steps are the same, for the others "
+            "there are not enough data to say so; at its busiest step a median slower by {detectable} or more would "
+            "have been seen",
+            same=same, steps=len(figures.steps), **values,
+        )  # fmt: skip
     return text(
-        "No evidence that {flow} changed against {against}; at its busiest step a median slower by {detectable} or "
-        "more would have been seen",
-        flow=title, against=against, detectable=wording.detectable(best.change),
+        "No evidence that {flow} changed against {against}, and not enough data to say that it is the same; at its "
+        "busiest step a median slower by {detectable} or more would have been seen",
+        **values,
     )  # fmt: skip
 
 
-def _sentence(flow: FlowSpec, finding: _Finding, against: str, wording: Wording) -> str:  # noqa: PLR0911 (one a text)
+def _sentence(  # noqa: PLR0911 (one a text)
+    flow: FlowSpec, title: str, finding: _Finding, against: str, wording: Wording
+) -> str:
     text = wording.translator.text
-    title = flow.title.in_language(wording.language)
     change = finding.change
     values = {
         "flow": title,
@@ -155,6 +223,12 @@ def _sentence(flow: FlowSpec, finding: _Finding, against: str, wording: Wording)
                         check=check, **values)  # fmt: skip
         return text("{flow} fails the check *{check}* less often at *{step}* than in {against}: {levels}, {change}",
                     check=check, **values)  # fmt: skip
+    if finding.measure == "failures":
+        if worse:
+            return text("{flow} gave more wrong or failed answers at *{step}* than in {against}: {levels}, {change}",
+                        **values)  # fmt: skip
+        return text("{flow} gave fewer wrong or failed answers at *{step}* than in {against}: {levels}, {change}",
+                    **values)  # fmt: skip
     if finding.rate:
         if finding.step is None:
             if worse:
@@ -180,21 +254,29 @@ def _findings(figures: FlowFigures) -> Iterator[_Finding]:
         yield _Finding(step, step.p95_change, "p95", rate=False)
         yield _Finding(step, step.p99_change, "p99", rate=False)
         yield _Finding(step, step.good_rate_change, "good_rate", rate=True)
+        yield _Finding(step, step.failures_change, "failures", rate=True)
         for check in step.checks:
             yield _Finding(step, check.change, "check", rate=True, check=check.check)
 
 
-def _weight(finding: _Finding) -> tuple[int, float]:
-    """Wrong answers before slow ones, a step before the whole flow; then by size on a common scale."""
+def _weight(finding: _Finding) -> tuple[bool, int, float]:
+    """What matters first; wrong answers before slow ones, a step before the whole flow; by size on a common scale."""
     change = finding.change
-    rank = 3 if finding.check else 2 if not finding.rate else 1 if finding.step else 0
+    failures = finding.measure == "failures"
+    rank = 4 if finding.check else 3 if failures else 2 if not finding.rate else 1 if finding.step else 0
+    return not change.within_margin, rank, _size(finding)
+
+
+def _size(finding: _Finding) -> float:
+    change = finding.change
     if change.change is None or change.before is None:
-        return rank, 0.0
+        return 0.0
     if not finding.rate:
         size = abs(log1p(max(change.change, -0.999_999)))
-        return rank, size * (_MEDIAN_FIRST if finding.measure == "p50" else 1.0)
-    bad = [rate if finding.check else 1 - rate for rate in (change.before, change.before + change.change)]
-    return rank, abs(log(max(bad[1], 1e-9) / max(bad[0], 1e-9)))
+        return size * (_MEDIAN_FIRST if finding.measure == "p50" else 1.0)
+    failing = finding.check or finding.measure == "failures"
+    bad = [rate if failing else 1 - rate for rate in (change.before, change.before + change.change)]
+    return abs(log(max(bad[1], 1e-9) / max(bad[0], 1e-9)))
 
 
 def _gravest(alerts: Sequence[Alert]) -> Alert | None:

@@ -11,7 +11,7 @@ from ..metrics.rollup import Rollup
 from ..metrics.sketch import bucket_seconds
 from .figure_types import Period
 
-__all__ = ["Blocks", "block_seconds", "blocks_of", "columns_by_block", "log_quantile", "shares"]
+__all__ = ["Blocks", "block_seconds", "blocks_of", "columns_by_block", "log_quantile", "other_shares", "shares"]
 
 _BLOCK_SECONDS = 1800  # noise common to neighbouring minutes is mostly gone after half an hour
 _FEWEST = 8
@@ -92,3 +92,8 @@ def shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     totals = counts.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(totals > 0, counts[:, 0] / totals, np.nan)
+
+
+def other_shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A statistic: share of all columns but the first."""
+    return np.asarray(1 - shares(counts))

@@ -16,11 +16,14 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from .level_step import level_step
+
 __all__ = [
     "CONFIDENCE",
     "Change",
     "Interval",
     "Resamples",
+    "Statistic",
     "rank_interval",
     "student_quantile",
     "wilson_interval",
@@ -135,12 +138,14 @@ class Resamples:
     Blocks of time are resampled as wholes (Künsch 1989, doi:10.1214/aos/1176347265), so that noise common to the
     customers of a minute widens the interval. Equal places of both periods are drawn together, which takes the time
     of day out of it. Blocks are also joined into longer ones, up to where eight remain, and the widest standard
-    error counts: wander from day to day is not averaged away.
+    error counts: wander from day to day is not averaged away. Where the level changed for good within a period,
+    see :mod:`.level_step`, the blocks before and after that moment are resampled apart: a step is what is to be
+    told, and must not pass for noise.
 
     Attributes:
         before: ``(1, columns)`` counts of the compared period.
         after: ``(1, columns)`` counts of the period of interest.
-        levels: ``(blocks, resampled before, resampled after)``, from the shortest blocks to the longest.
+        levels: ``(degrees of freedom, resampled before, resampled after)``, from the shortest blocks to the longest.
     """
 
     before: NDArray[np.float64]
@@ -149,19 +154,36 @@ class Resamples:
 
     @classmethod
     def of(cls, before: NDArray[np.number], after: NDArray[np.number]) -> Resamples:
-        """Resample ``(blocks, columns)`` counts in order of time; pairs them when there are as many in both."""
+        """Resample ``(blocks, columns)`` counts in order of time; pairs them when there are as many in both.
+
+        Columns are in the order of what they count: buckets from the fastest, or one outcome and the other.
+        """
         levels = []
         most = min(before.shape[0], after.shape[0]) // _FEWEST_BLOCKS
+        step = level_step(before, after) if most else None
+        if step is not None:
+            most = max(1, min(most, step // 2, (after.shape[0] - step) // 2))
         for joined in sorted({1, round(sqrt(most)), most} if most else ()):
-            left, right = _joined(before, joined), _joined(after, joined)
             random = np.random.default_rng(_SEED)
+            if step is not None:
+                left, right = _drawn_apart(before, after, joined, step, random)
+                blocks = step // joined + (after.shape[0] - step) // joined
+                levels.append((blocks - 2, left, right))
+                continue
+            left, right = _joined(before, joined), _joined(after, joined)
             weights = _weights(random, left.shape[0])
             other = weights if left.shape[0] == right.shape[0] else _weights(random, right.shape[0])
-            levels.append((min(left.shape[0], right.shape[0]), weights @ left, other @ right))
+            levels.append((min(left.shape[0], right.shape[0]) - 1, weights @ left, other @ right))
         return cls(_total(before), _total(after), tuple(levels))
 
     def change(
-        self, statistic: Statistic, *, sampling_error: float, wander: float = 0.0, comparisons: int = 1
+        self,
+        statistic: Statistic,
+        *,
+        sampling_error: float,
+        wander: float = 0.0,
+        comparisons: int = 1,
+        factors: tuple[float, float] = (1.0, 1.0),
     ) -> Change | None:
         """The change of a statistic, with Student's t interval of the blocks' degrees of freedom.
 
@@ -171,22 +193,40 @@ class Resamples:
             wander: Standard deviation of the change between periods in which nothing happened, as far as the blocks
                 cannot show it: days differ from each other, and a day has no eight days in it.
             comparisons: How many comparisons are judged together (Bonferroni).
+            factors: What the statistic of the compared period and of this one is multiplied by: a contrast such as
+                ``after - 1.25 * before`` tells whether a ratio is exceeded.
 
         Returns:
             The change, or ``None`` when the statistic has no value in one of the periods.
         """
-        value = float(statistic(self.after)[0] - statistic(self.before)[0])
+
+        def difference(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+            return factors[1] * statistic(after) - factors[0] * statistic(before)
+
+        value = float(difference(self.before, self.after)[0])
         if not isfinite(value) or not isfinite(sampling_error):
             return None
         error, freedom, blocks = hypot(sampling_error, wander), _MANY, 0
-        for count, before, after in self.levels:
-            found = hypot(_standard_error(statistic(after) - statistic(before), count), wander)
-            if found * student_quantile(0.975, count - 1) > error * student_quantile(0.975, freedom):
-                error, freedom, blocks = found, count - 1, count
+        for free, before, after in self.levels:
+            found = hypot(_standard_error(difference(before, after), free + 1), wander)
+            if found * student_quantile(0.975, free) > error * student_quantile(0.975, freedom):
+                error, freedom, blocks = found, free, free + 1
         half = error * student_quantile(0.5 + CONFIDENCE / 2, freedom)
         surely = error * student_quantile(1 - (1 - CONFIDENCE) / 2 / max(1, comparisons), freedom)
         detectable = surely + error * student_quantile(0.8, freedom)
         return Change(value, value - half, value + half, surely, detectable, blocks)
+
+
+def _drawn_apart(
+    before: NDArray[np.number], after: NDArray[np.number], joined: int, step: int, random: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Resamples whose blocks before and after a step are drawn apart; as many blocks in both periods."""
+    sums = [np.zeros((_RESAMPLES, counts.shape[1])) for counts in (before, after)]
+    for part in (slice(None, step), slice(step, None)):
+        left, right = (_joined(counts[part], joined) for counts in (before, after))
+        weights = _weights(random, left.shape[0])
+        sums = [sums[0] + weights @ left, sums[1] + weights @ right]
+    return sums[0], sums[1]
 
 
 def _total(blocks: NDArray[np.number]) -> NDArray[np.float64]:
@@ -197,7 +237,7 @@ def _joined(blocks: NDArray[np.number], size: int) -> NDArray[np.float64]:
     """Sums of ``size`` consecutive blocks; a shorter rest at the end joins the last one."""
     if size == 1:
         return blocks.astype(np.float64)
-    starts = np.arange(0, blocks.shape[0] - size + 1, size)
+    starts = np.arange(0, max(1, blocks.shape[0] - size + 1), size)
     return np.asarray(np.add.reduceat(blocks, starts, axis=0), dtype=np.float64)
 
 

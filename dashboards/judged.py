@@ -1,16 +1,25 @@
-"""Changes between two periods, judged all together."""
+"""Changes between two periods, judged all together: better, worse, the same, or not enough data to say.
+
+A change is *proven* when it is beyond what all comparisons together allow. A figure is *the same* when the whole 95 %
+interval of its change lies within the margin of the flow: two one-sided tests of 2.5 % each (Schuirmann 1987,
+doi:10.1007/BF01068419). For failures the margin is a ratio, and what is tested are the contrasts after − (1 + margin) ·
+before and its reverse (Farrington and Manning 1990, doi:10.1002/sim.4780091208), so that the doubt about the compared
+period counts too. Steps need no further allowance to be called the same together (Berger 1982,
+doi:10.1080/00401706.1982.10487790).
+"""
 
 from __future__ import annotations
 
-from math import expm1, sqrt
+from math import expm1, hypot, log1p, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics.sketch import LOG_GAMMA
+from ..metrics.specification.flow import SameWithin
 from .figure_types import ChangeFigure, ChangeStatus, Comparison, Period
-from .histograms import Blocks, block_seconds, blocks_of, columns_by_block, log_quantile, shares
-from .intervals import CONFIDENCE, Interval, Resamples, student_quantile, wilson_interval
+from .histograms import Blocks, block_seconds, blocks_of, columns_by_block, log_quantile, other_shares, shares
+from .intervals import CONFIDENCE, Change, Interval, Resamples, Statistic, student_quantile, wilson_interval
 from .release_split import RELEASE
 from .step_data import QUANTILES, StepData
 
@@ -28,13 +37,21 @@ _Z = student_quantile(0.5 + CONFIDENCE / 2, 1_000_000)
 class Judged:
     """Judges changes against another period, all of them together."""
 
-    def __init__(self, period: Period, compared: Comparison | None, window_seconds: int, comparisons: int) -> None:
+    def __init__(
+        self,
+        period: Period,
+        compared: Comparison | None,
+        window_seconds: int,
+        comparisons: int,
+        same_within: SameWithin | None = None,
+    ) -> None:
         self._period, self._compared = period, compared.period if compared else period
         self._seconds = block_seconds(period, window_seconds)
         days = max(1.0, period.seconds / _DAY_SECONDS)
         same_time = compared is not None and compared.kind.startswith(RELEASE)  # what wanders, wanders for both
         self._wander = 0.0 if same_time or days >= _WANDER_KNOWN_DAYS else sqrt(2 / days)
         self.comparisons = comparisons
+        self._same = same_within or SameWithin()
 
     def durations(self, after: StepData, before: StepData | None) -> tuple[ChangeFigure, ...]:
         """Changes of the percentiles of :data:`QUANTILES`."""
@@ -68,8 +85,9 @@ class Judged:
         )
         if change is None:
             return self._too_few(after.answered, before.answered)
+        within = max(-change.low, change.high) < log1p(self._same.durations)
         return ChangeFigure(
-            _status(change.value, change.low, change.high, change.surely, worse_is_more=True),
+            _status(change, within=within, worse_is_more=True),
             before.quantile(q),
             after.quantile(q),
             expm1(change.value),
@@ -79,6 +97,8 @@ class Judged:
             before.answered,
             after.answered,
             change.blocks,
+            margin=self._same.durations,
+            within_margin=within,
         )
 
     def rate(
@@ -123,16 +143,32 @@ class Judged:
         *,
         worse_is_more: bool,
     ) -> ChangeFigure:
-        change = resamples.change(
-            shares,
-            sampling_error=sqrt(_rate_error(now) ** 2 + _rate_error(then) ** 2),
-            wander=self._wander * _RATE_WANDER * min(then.value, 1 - then.value),
-            comparisons=self.comparisons,
-        )
+        errors = (_rate_error(then), _rate_error(now))
+        wander = self._wander * _RATE_WANDER * min(then.value, 1 - then.value)
+
+        def contrast(comparisons: int, before: float, after: float, statistic: Statistic = shares) -> Change | None:
+            return resamples.change(
+                statistic,
+                sampling_error=hypot(before * errors[0], after * errors[1]),
+                wander=wander,
+                comparisons=comparisons,
+                factors=(before, after),
+            )
+
+        change = contrast(self.comparisons, 1.0, 1.0)
         if change is None:
             return self._too_few(total, total_before)
+        ratio = 1 + self._same.failures
+        failures = shares if worse_is_more else other_shares
+        more, fewer = contrast(1, ratio, 1.0, failures), contrast(1, 1.0, ratio, failures)
+        within = (
+            more is not None
+            and fewer is not None
+            and more.high < self._same.failure_share
+            and fewer.low > -self._same.failure_share
+        )
         return ChangeFigure(
-            _status(change.value, change.low, change.high, change.surely, worse_is_more=worse_is_more),
+            _status(change, within=within, worse_is_more=worse_is_more),
             then.value,
             now.value,
             change.value,
@@ -142,6 +178,8 @@ class Judged:
             total_before,
             total,
             change.blocks,
+            margin=self._same.failures,
+            within_margin=within,
         )
 
     @staticmethod
@@ -162,7 +200,9 @@ def _rate_error(interval: Interval) -> float:
     return (interval.high - interval.low) / (2 * _Z)
 
 
-def _status(value: float, low: float, high: float, surely: float, *, worse_is_more: bool) -> ChangeStatus:
-    if abs(value) > surely:
-        return ChangeStatus.WORSE if (value > 0) == worse_is_more else ChangeStatus.BETTER
-    return ChangeStatus.UNCLEAR if low > 0 or high < 0 else ChangeStatus.NO_EVIDENCE
+def _status(change: Change, *, within: bool, worse_is_more: bool) -> ChangeStatus:
+    if abs(change.value) > change.surely:
+        return ChangeStatus.WORSE if (change.value > 0) == worse_is_more else ChangeStatus.BETTER
+    if within:
+        return ChangeStatus.SAME
+    return ChangeStatus.UNCLEAR if change.low > 0 or change.high < 0 else ChangeStatus.NO_EVIDENCE

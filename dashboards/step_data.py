@@ -102,6 +102,11 @@ class StepData:
         good = self.rows.good
         return np.stack([good, self.rows.observations - good], axis=1)
 
+    def failure_columns(self) -> NDArray[np.int64]:
+        """``[R, 2]`` observations by row that were not right, and those that were: good or merely slow."""
+        right = self.rows.verdicts[:, [Verdict.GOOD, Verdict.SLOW]].sum(axis=1)
+        return np.stack([self.rows.observations - right, right], axis=1)
+
     def split_from(self, before: StepData) -> MixSplit | None:
         """The change since ``before`` split into mix and the rest; not for figures that are weighted already."""
         if before.weights is not None or not self.answered or not before.answered:

@@ -11,13 +11,18 @@ from pathlib import Path
 from ..alerts.figures import Figures
 from ..metrics.specification.flow import FlowSpec
 from ..metrics.translation import Language, Translator, translator
-from .figure_types import ChangeFigure, ChangeStatus, Comparison, Estimate, Period
+from .figure_types import ChangeFigure, ChangeStatus, Comparison, Conclusion, Estimate, Period
 from .release_split import RELEASE, releases_of
 
 __all__ = ["NOTHING", "Wording"]
 
 NOTHING = "–"
 _MINUS = "−"
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+"""English whatever the process's locale is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,9 @@ class Wording:
 
     def percent(self, ratio: float | None) -> str:
         """A ratio 0–1 in per cent, with two figures of what is rarer: ``99.31 %``, ``0.10 %``."""
-        return NOTHING if ratio is None else f"{ratio * 100:.{_rate_decimals(ratio)}f}{self._percent}"
+        if ratio is None:
+            return NOTHING
+        return f"{ratio * 100:.{0 if ratio in (0, 1) else _rate_decimals(ratio)}f}{self._percent}"
 
     def rate(self, estimate: Estimate) -> str:
         """A rate with its interval: ``99.31 % (99.28–99.34)``."""
@@ -93,7 +100,8 @@ class Wording:
         width = (estimate.high - estimate.low) * 100
         needed = 0 if width <= 0 else min(4, max(0, -floor(log10(width))))
         decimals = max(_rate_decimals(estimate.value), needed)
-        return f"{estimate.low * 100:.{decimals}f}{self._range}{estimate.high * 100:.{decimals}f}"
+        low, high = (f"{end * 100:.{0 if end in (0, 1) else decimals}f}" for end in (estimate.low, estimate.high))
+        return f"{low}{self._range}{high}"
 
     def plain_percent(self, ratio: float) -> str:
         """A level of an axis in per cent, without needless decimals."""
@@ -142,21 +150,37 @@ class Wording:
         """The verdict of a comparison in words; says what would have been seen when nothing was."""
         text = self.translator.text
         if change.status is ChangeStatus.NO_EVIDENCE and change.detectable is not None:
-            return text("no evidence of a change; {detectable} or more would have been seen",
-                        detectable=self.detectable(change, rate=rate))  # fmt: skip
+            return text("not enough data to say: no evidence of a change, yet only {detectable} or more would have "
+                        "been seen", detectable=self.detectable(change, rate=rate))  # fmt: skip
         if rate:
             worse, better = (text("more failures"), text("fewer failures")) if failures else (
                 text("worse"), text("better"))  # fmt: skip
+            margin = text("{margin} of the failures", margin=self.plain_percent(change.margin or 0))
         else:
-            worse, better = text("slower"), text("faster")
+            worse, better, margin = text("slower"), text("faster"), self.plain_percent(change.margin or 0)
+        if change.within_margin and change.status in (ChangeStatus.WORSE, ChangeStatus.BETTER):
+            said = worse if change.status is ChangeStatus.WORSE else better
+            return text("{verdict}, by less than {margin}", verdict=said, margin=margin)
         return {
             ChangeStatus.WORSE: worse,
             ChangeStatus.BETTER: better,
-            ChangeStatus.NO_EVIDENCE: text("no evidence of a change"),
-            ChangeStatus.UNCLEAR: text("not clear: it may be chance among so many comparisons"),
+            ChangeStatus.SAME: text("the same within {margin}", margin=margin),
+            ChangeStatus.NO_EVIDENCE: text("not enough data to say: no evidence of a change"),
+            ChangeStatus.UNCLEAR: text("not enough data to say: it may be chance among so many comparisons"),
             ChangeStatus.TOO_FEW: text("too few observations to compare"),
             ChangeStatus.NOT_COMPARED: text("not compared"),
         }[change.status]
+
+    def conclusion(self, conclusion: Conclusion, *, failures: bool = False) -> str:
+        """What a comparison says of a step's latency, or of its correctness."""
+        text = self.translator.text
+        return {
+            Conclusion.WORSE: text("more failures") if failures else text("slower"),
+            Conclusion.BETTER: text("fewer failures") if failures else text("faster"),
+            Conclusion.SAME: text("the same"),
+            Conclusion.NOT_ENOUGH_DATA: text("not enough data"),
+            Conclusion.NOT_COMPARED: text("not compared"),
+        }[conclusion]
 
     def detectable(self, change: ChangeFigure, *, rate: bool = False) -> str:
         """The smallest worsening that would have been seen, unsigned."""
@@ -178,6 +202,15 @@ class Wording:
             return f"{moment.year}年{moment.month}月{moment.day}日 {clock}"
         return f"{moment:%Y-%m-%d} {clock}"
 
+    def since(self, at: float, until: float) -> str:
+        """A moment in a sentence about a period that ends ``until`` then: ``14 March 10:42``; another year is said."""
+        moment, end = (datetime.fromtimestamp(one, UTC).astimezone(self.zone) for one in (at, until))
+        if self.language == "zh":
+            year = f"{moment.year}年" if moment.year != end.year else ""
+            return f"{year}{moment.month}月{moment.day}日 {moment:%H:%M}"
+        year = f" {moment.year}" if moment.year != end.year else ""
+        return f"{moment.day} {_MONTHS[moment.month - 1]}{year} {moment:%H:%M}"
+
     def tick(self, at: float, span_seconds: float) -> str:
         """A time below a chart, as short as the chart's span allows."""
         moment = datetime.fromtimestamp(at, UTC).astimezone(self.zone)
@@ -185,7 +218,11 @@ class Wording:
             return f"{moment:%H:%M:%S}"
         if span_seconds <= 86_400:
             return f"{moment:%H:%M}"
-        day = f"{moment.month}月{moment.day}日" if self.language == "zh" else f"{moment.day} {moment:%b}"
+        day = (
+            f"{moment.month}月{moment.day}日"
+            if self.language == "zh"
+            else f"{moment.day} {_MONTHS[moment.month - 1][:3]}"
+        )
         return day if span_seconds > 5 * 86_400 else f"{day} {moment:%H:%M}"
 
     def span_name(self, name: str) -> str:

@@ -54,6 +54,7 @@ def _of_step(report: Report, step: StepFigures) -> Iterator[Row]:
     names = (text("Median"), text("95th percentile"), text("99th percentile"), text("Good answers"))
     for name, change in zip(names, changes, strict=True):
         yield _row(report, title, name, change, rate=change is step.good_rate_change)
+    yield _row(report, title, text("Wrong or failed"), step.failures_change, rate=True, failures=True)
     for check in step.checks:
         name = text("Failures of “{check}”", check=w.check_title(report.flow, step.step, check.check))
         yield _row(report, title, name, check.change, rate=True, failures=True)

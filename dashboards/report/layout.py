@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .conclusion_view import conclusion_notes, conclusion_rows
 from .funnel_view import cost_lines, detectable_lines, funnel_notes, funnel_rows
 from .report import Report
 from .view import (
@@ -25,6 +26,8 @@ def report_values(report: Report) -> dict[str, Any]:
     """Rows and lines of a report for the templates of pages, HTML and Markdown."""
     return {
         "report": report,
+        "conclusions": conclusion_rows(report),
+        "conclusion_notes": conclusion_notes(report),
         "changes": change_rows(report),
         "too_few": too_few_steps(report),
         "notes": comparison_notes(report),

@@ -24,6 +24,7 @@ __all__ = [
     "Bands",
     "Dimension",
     "FlowSpec",
+    "SameWithin",
     "SpanMatch",
     "StepSpec",
     "TextMatch",
@@ -149,6 +150,21 @@ class Dimension(StrictModel):
     privacy: Literal["C1"] = Field(default="C1", description="Class of JR/T 0171-2020; only C1: kept in clear.")
 
 
+class SameWithin(StrictModel):
+    """How little a figure may change for a report to call it the same; a change within this does not matter here."""
+
+    durations: Ratio = Field(
+        default=0.05, description="Durations: 0.05 means 5 % longer, or what undoes that (4.8 %) shorter."
+    )
+    failures: Ratio = Field(
+        default=0.25, description="Failures: 0.25 means a quarter more, or what undoes that (a fifth) fewer."
+    )
+    failure_share: Ratio = Field(
+        default=0.0002,
+        description="Failures that differ by less than this share of all answers are the same, however rare they are.",
+    )
+
+
 class FlowSpec(StrictModel):
     """A flow: one file of the specification."""
 
@@ -162,6 +178,7 @@ class FlowSpec(StrictModel):
     )
     across: tuple[AcrossCheck, ...] = Field(default=(), description="Checks between steps.", max_length=32)
     alerts: AlertRouting = Field(default=AlertRouting(), description="Who hears of this flow.")
+    same_within: SameWithin = Field(default=SameWithin(), description="When reports call two periods the same.")
 
     @model_validator(mode="wrap")
     @classmethod

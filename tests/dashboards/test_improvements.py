@@ -48,7 +48,7 @@ def test_the_next_report_says_whether_it_helped(
     high = found[helped].high
     assert high is not None
     assert high < 0
-    assert found[idle].status in {ChangeStatus.NO_EVIDENCE, ChangeStatus.UNCLEAR}
+    assert found[idle].status in {ChangeStatus.SAME, ChangeStatus.NO_EVIDENCE, ChangeStatus.UNCLEAR}
     assert found[planned].status is ChangeStatus.NOT_COMPARED
     text = report_markdown(report)
     assert "- Bill total, Median: “cache it” (cards), done 2026-03-14 00:00: faster; 1.28 → 1.01 s" in text

@@ -36,8 +36,8 @@ def test_durations(value: float | None, low: float | None, high: float | None, e
         (0.001, "0.10 %"),
         (0.00012, "0.012 %"),
         (0.999988, "99.9988 %"),
-        (1.0, "100.00 %"),
-        (0.0, "0.00 %"),
+        (1.0, "100 %"),
+        (0.0, "0 %"),
     ],
 )
 def test_percentages_show_two_figures_of_what_is_rarer(ratio: float, expected: str) -> None:
@@ -46,7 +46,7 @@ def test_percentages_show_two_figures_of_what_is_rarer(ratio: float, expected: s
 
 
 def test_interval_of_a_rate_is_not_rounded_away() -> None:
-    assert ENGLISH.rate(Estimate(0.0, 0.0, 0.0000468, 82_000)) == "0.00 % (0.000–0.005)"
+    assert ENGLISH.rate(Estimate(0.0, 0.0, 0.0000468, 82_000)) == "0 % (0–0.005)"
     assert ENGLISH.rate(Estimate(0.9931, 0.9928, 0.9934, 500_000)) == "99.31 % (99.28–99.34)"
 
 
@@ -67,8 +67,10 @@ def test_changes_of_rates_are_in_points() -> None:
 
 def test_no_evidence_says_what_would_have_been_seen() -> None:
     change = ChangeFigure(ChangeStatus.NO_EVIDENCE, 1.0, 1.002, 0.002, -0.01, 0.014, 0.0234, 5000, 6000, 12)
-    assert ENGLISH.status(change) == "no evidence of a change; 2.3 % or more would have been seen"
-    assert CHINESE.status(change) == "没有变化的证据；2.3%以上的变化会被发现"
+    assert ENGLISH.status(change) == (
+        "not enough data to say: no evidence of a change, yet only 2.3 % or more would have been seen"
+    )
+    assert CHINESE.status(change) == "数据不足，无法判断：没有变化的证据，但变化须达到 2.3% 以上才能被发现"
 
 
 def test_times_are_the_banks() -> None:
