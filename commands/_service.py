@@ -42,7 +42,7 @@ from ..metrics.store.alerts import read_current_alerts
 from ..metrics.store.audit import COMMAND_LINE, audit
 from ..metrics.store.events import put_events
 from ..metrics.store.store import Store
-from ..metrics.store.transitions import count_transitions
+from ..metrics.store.transition_counting import count_tail, count_transitions
 from ..metrics.strict_yaml import SpecificationError
 from ._database import may_come_up, reach_database, store_settings
 
@@ -52,6 +52,9 @@ _log = structlog.get_logger("cxgauge.service")
 _COMPACT_SECONDS: Final = 20.0
 _EXPIRE_SECONDS: Final = 3600.0
 _TRANSITIONS_SECONDS: Final = 300.0
+_TAIL_SECONDS: Final = 30.0
+_TAIL_PART: Final = 20.0  # the pause is so many times as long as counting took
+_HOURS_SECONDS: Final = 120.0
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _TITLE_LENGTH: Final = 256
@@ -346,15 +349,29 @@ class Service:
                 _log.warning("housekeeping waits", error=f"{type(error).__name__}: {error}")
 
     def _count_transitions(self, stop: threading.Event) -> None:
-        """Count how flow instances went, hour by hour; an hour that is cut off is counted later."""
-        pause_seconds = _COMPACT_SECONDS
+        """Count how flow instances went: the last hours again and again, others once they are over.
+
+        An hour that is cut off is counted later.
+        """
+        pause_seconds, hours_at = _COMPACT_SECONDS, float("-inf")
         while not stop.wait(pause_seconds):
-            pause_seconds = _TRANSITIONS_SECONDS
+            began = time.monotonic()
+            ends = {name: flow.ends for name, flow in self.installation.flows.items()}
             try:
-                ends = {name: flow.ends for name, flow in self.installation.flows.items()}
-                count_transitions(self.store, ends, self.clock(), stop.is_set)
+                count_tail(self.store, ends, self.clock())
+                pause_seconds = _TAIL_PART * (time.monotonic() - began)
+                if began - hours_at >= _TRANSITIONS_SECONDS:
+                    until = began + _HOURS_SECONDS  # then the tail comes first again
+                    late = partial(_is_over, stop, until)
+                    count_transitions(self.store, ends, self.clock(), late)
+                    hours_at = began if time.monotonic() < until else float("-inf")
             except psycopg.Error as error:
                 _log.warning("counting of transitions waits", error=f"{type(error).__name__}: {error}")
+            pause_seconds = min(max(pause_seconds, _TAIL_SECONDS), _TRANSITIONS_SECONDS)
+
+
+def _is_over(stop: threading.Event, until: float) -> bool:
+    return stop.is_set() or time.monotonic() > until
 
 
 class _Judging:

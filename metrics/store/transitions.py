@@ -1,53 +1,35 @@
-"""How flow instances pass from step to step: counted once an hour into rollups, and on the spot for what is newer.
+"""How flow instances pass from step to step: read from what was counted, counted on the spot where nothing was.
 
-An instance is followed from its first answer until it pauses for longer than :data:`GAP_SECONDS` or until
-:data:`LONGEST_SECONDS` after it began; what comes later begins anew. So an hour's instances depend on the observations
-of four hours only, and any way of cutting a period into pieces gives the same counts.
+What an instance is: :mod:`..flow_instances`. Who counts: :mod:`.transition_counting`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 from psycopg import errors
 
+from ..flow_instances import GAP_SECONDS, LONGEST_SECONDS, SLICE_SECONDS
+from ..observation import SeriesKey
 from .connection import Connection
 from .named_queries import named_query
 from .store import Store
+from .transition_counting import GRACE_SECONDS, UNDER_WAY_SECONDS, count_instances
 
-__all__ = [
-    "GAP_SECONDS",
-    "LONGEST_SECONDS",
-    "Customers",
-    "InstanceRow",
-    "Instances",
-    "TransitionRow",
-    "count_transitions",
-    "read_customers",
-    "read_instances",
-]
-
-GAP_SECONDS = 1_800
-"""A longer pause ends an instance: the session timeout that web analytics agree on."""
-LONGEST_SECONDS = 7_200
-"""An instance is not followed for longer."""
+__all__ = ["Customers", "InstanceRow", "Instances", "TransitionRow", "read_customers", "read_instances"]
 
 _HOUR = 3_600
 _DAY = 86_400
-_GRACE_SECONDS = 300  # observations may be late
-_UNDER_WAY_SECONDS = 300  # whoever had an answer so recently may still go on
-_HOURS_AT_ONCE = 400
-_READING_MILLISECONDS = 30_000
-
-Ends = Mapping[str, Sequence[str]]
-"""Flow → steps at which it may end."""
+_READING_SECONDS = 30
+_RECENT_SECONDS = 600
+"""A count of the tail that is older is not good enough: whoever counts stands still, and it is done on the spot."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceRow:
-    """Instances that began in an hour: all of the flow if ``step`` is empty, else those that passed the step."""
+    """Instances that began in an hour or slice: all of the flow if ``step`` is empty, else those that passed it."""
 
     hour: int
     step: str
@@ -70,17 +52,22 @@ class TransitionRow:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """Flow instances that began in a span, by hour.
+    """Flow instances that began in a span.
 
     Attributes:
-        rows: Counts by step and of the flow as a whole.
+        rows: Counts by step and of the flow as a whole; ``hour`` is the start of the hour, or of five minutes.
         transitions: Passings.
+        start: From when they began: the period's start, at the full five minutes before.
+        end: Before when: the period's end, at the full five minutes before, or the moment up to which was counted.
         under_way: Instances left out because they may still go on.
-        missing: Spans of which nothing can be told any more (observations are not kept that long) or in time.
+        missing: Spans of which nothing can be told: observations are not kept that long, or counting took too long, or
+            they have not been counted yet and were not to be counted on the spot.
     """
 
     rows: tuple[InstanceRow, ...]
     transitions: tuple[TransitionRow, ...]
+    start: float
+    end: float
     under_way: int = 0
     missing: tuple[tuple[float, float], ...] = ()
 
@@ -93,148 +80,132 @@ class Customers:
     hit: int
 
 
-def count_transitions(store: Store, ends: Ends, now: float, stop: Callable[[], bool] = lambda: False) -> int:
-    """Count the instances of every hour that is over, once; again when observations were added to it since.
-
-    Each hour is one transaction and may be repeated or cut off at any moment.
-
-    Returns:
-        How many hours were counted.
-    """
-    oldest = now - store.settings.retention.observations_days * _DAY
-    start = -(-(oldest + GAP_SECONDS) // _HOUR) * _HOUR
-    end = (now - LONGEST_SECONDS - _GRACE_SECONDS) // _HOUR * _HOUR
-    done = 0
-    with store.connection() as connection:
-        span = {"start": start, "end": end, "limit": _HOURS_AT_ONCE}
-        stale = connection.execute(named_query("transitions.stale_hours"), span).fetchall()
-        for hour, observations in stale:
-            if stop():
-                break
-            _count_hour(connection, ends, hour, observations, now)
-            done += 1
-    return done
-
-
-def _count_hour(connection: Connection, ends: Ends, hour: int, observations: int, now: float) -> None:
-    with connection.transaction():
-        connection.execute(named_query("server.lock_transaction"), (f"cxgauge transitions {hour}",))
-        rows = _counted(connection, ends, hour, hour + _HOUR, None)
-        for query in ("forget_instances", "forget_transitions"):
-            connection.execute(named_query(f"transitions.{query}"), {"hour": hour})
-        instances, transitions = [], []
-        for kind, flow, at, origin, one, other, count, given_up, hit, _ in rows:
-            common = {"hour": at, "flow": flow, "origin": origin}
-            if kind == "i":
-                instances.append({**common, "step": one, "reached": count, "given_up": given_up, "hit": hit})
-            else:
-                transitions.append({**common, "from_step": one, "to_step": other, "passings": count})
-        with connection.cursor() as cursor:
-            cursor.executemany(named_query("transitions.add_instances"), instances)
-            cursor.executemany(named_query("transitions.add_transitions"), transitions)
-        connection.execute(
-            named_query("transitions.mark_counted"), {"hour": hour, "observations": observations, "now": now}
-        )
-
-
-def _counted(
-    connection: Connection, ends: Ends, start: float, end: float, open_since: float | None
-) -> list[tuple[Any, ...]]:
-    pairs = [(flow, step) for flow, steps in ends.items() for step in steps]
-    parameters = {
-        "start": start,
-        "end": end,
-        "gap": GAP_SECONDS,
-        "longest": LONGEST_SECONDS,
-        "flows": list(ends),
-        "end_flows": [flow for flow, _ in pairs],
-        "end_steps": [step for _, step in pairs],
-        "open_since": float("inf") if open_since is None else open_since,
-    }
-    return connection.execute(named_query("transitions.count"), parameters).fetchall()
-
-
-def read_instances(store: Store, flow: str, ends: Sequence[str], start: float, end: float, now: float) -> Instances:
-    """Instances of a flow that began in [start, end): from rollups where hours are counted, else from observations.
+def read_instances(
+    store: Store, flow: str, ends: Sequence[str], start: float, end: float, now: float, *, on_the_spot: bool = True
+) -> Instances:
+    """Instances of a flow that began in the period, which is taken by full five minutes.
 
     Args:
         store: The store.
         flow: The flow.
         ends: Steps at which it may end.
-        start: From.
-        end: Before; not beyond ``now``.
+        start: From; rounded down.
+        end: Before; rounded down, unless that is now.
         now: Seconds since 1970 UTC.
+        on_the_spot: Whether what was not counted is counted from observations, which may take seconds.
     """
-    end = min(end, now)
-    oldest = now - store.settings.retention.observations_days * _DAY + GAP_SECONDS
-    rows: list[InstanceRow] = []
-    transitions: list[TransitionRow] = []
-    missing: list[tuple[float, float]] = []
-    under_way = 0
-    series = _series(store, flow)
+    start = start // SLICE_SECONDS * SLICE_SECONDS
+    end = now if end >= now else max(start, end // SLICE_SECONDS * SLICE_SECONDS)
+    reading = _Reading(store, flow, ends, now, on_the_spot)
     with store.connection() as connection:
-        span = {"start": -(-start // _HOUR) * _HOUR, "end": end // _HOUR * _HOUR}
-        found = connection.execute(named_query("transitions.counted_hours"), span).fetchall()
-        hours = [int(row[0]) for row in found]
-        parameters = {"flow": flow, "hours": hours}
-        rows += [InstanceRow(*row) for row in connection.execute(named_query("transitions.instances"), parameters)]
-        transitions += [
-            TransitionRow(*row) for row in connection.execute(named_query("transitions.transitions"), parameters)
+        hours = reading.counted_hours(connection, start, end)
+        through = reading.counted_slices(connection, start, end, hours)
+        end = end if through is None else min(end, through)
+        for left, right in _between(hours, reading.slices, start, end):
+            reading.directly(connection, left, right)
+    rows, transitions = tuple(reading.rows), tuple(reading.transitions)
+    return Instances(rows, transitions, start, end, reading.under_way, tuple(reading.missing))
+
+
+class _Reading:
+    """What was found so far of one flow."""
+
+    def __init__(self, store: Store, flow: str, ends: Sequence[str], now: float, on_the_spot: bool) -> None:
+        self._flow, self._ends, self._now, self._on_the_spot = flow, ends, now, on_the_spot
+        self._oldest = now - store.settings.retention.observations_days * _DAY + GAP_SECONDS
+        self._keys: dict[int, SeriesKey] = {number: key for number, key in store.series().items() if key.flow == flow}
+        self.rows: list[InstanceRow] = []
+        self.transitions: list[TransitionRow] = []
+        self.slices: list[int] = []
+        self.missing: list[tuple[float, float]] = []
+        self.under_way = 0
+
+    def counted_hours(self, connection: Connection, start: float, end: float) -> list[int]:
+        """Take what was counted by the hour; which hours these are."""
+        span = {"flow": self._flow, "start": -(-start // _HOUR) * _HOUR, "end": end // _HOUR * _HOUR}
+        hours = [int(row[0]) for row in connection.execute(named_query("transitions.counted_hours"), span)]
+        if hours:
+            span["hours"] = hours
+            found = connection.execute(named_query("transitions.instances"), span)
+            self.rows += [InstanceRow(*row) for row in found]
+            found = connection.execute(named_query("transitions.transitions"), span)
+            self.transitions += [TransitionRow(*row) for row in found]
+        return hours
+
+    def counted_slices(self, connection: Connection, start: float, end: float, hours: Sequence[int]) -> float | None:
+        """Take what was counted by five minutes besides; until when, if the last of them was not over then."""
+        known = set(hours)
+        over = SLICE_SECONDS + LONGEST_SECONDS + GRACE_SECONDS
+        span = {"start": start, "end": end, "over": over, "since": self._now - _RECENT_SECONDS}
+        found = connection.execute(named_query("transitions.counted_slices"), span).fetchall()
+        self.slices = [at for at, _ in found if at // _HOUR * _HOUR not in known]
+        if self.slices:
+            chosen = {"flow": self._flow, "slices": self.slices}
+            for *row, under_way in connection.execute(named_query("transitions.instance_slices"), chosen):
+                self.under_way += under_way
+                self._add(InstanceRow(*row))
+            rows = connection.execute(named_query("transitions.transition_slices"), chosen)
+            self.transitions += [TransitionRow(*row) for row in rows]
+        if not found or found[-1][1] > found[-1][0] + SLICE_SECONDS:
+            return None
+        return float(found[-1][1])
+
+    def directly(self, connection: Connection, start: float, end: float) -> None:
+        """Count a span that was not counted, as far as observations are kept and there is time."""
+        if not self._has_data(connection, start, end):
+            return
+        if start < self._oldest and self._has_data(connection, start, min(end, self._oldest)):
+            self.missing.append((start, min(end, self._oldest)))
+        start = max(start, self._oldest)
+        if end <= start:
+            return
+        if not self._on_the_spot:
+            self.missing.append((start, end))
+            return
+        try:
+            with connection.transaction():
+                connection.execute(
+                    named_query("transitions.limit_time"), {"milliseconds": str(_READING_SECONDS * 1_000)}
+                )
+                instances, passings = count_instances(
+                    connection, self._keys, {self._flow: self._ends}, start, end, self._now - UNDER_WAY_SECONDS,
+                    within_seconds=_READING_SECONDS,
+                )  # fmt: skip
+        except (errors.QueryCanceled, TimeoutError):
+            self.missing.append((start, end))
+            return
+        for one in instances:
+            self.under_way += one.under_way
+            self._add(InstanceRow(one.slice_start, one.step, one.origin, one.reached, one.given_up, one.hit))
+        self.transitions += [
+            TransitionRow(one.slice_start, one.from_step, one.to_step, one.origin, one.passings) for one in passings
         ]
-        for left, right in _between(hours, start, end):
-            if left < oldest and _has_data(connection, series, left, min(right, oldest)):
-                missing.append((left, min(right, oldest)))
-            if right <= oldest:
-                continue
-            try:
-                live = _live(connection, {flow: ends}, max(left, oldest), right, now - _UNDER_WAY_SECONDS)
-            except errors.QueryCanceled:
-                missing.append((max(left, oldest), right))
-                continue
-            for kind, _, at, origin, one, other, count, given_up, hit, still in live:
-                under_way += still
-                if kind == "i" and count:
-                    rows.append(InstanceRow(at, one, origin, count, given_up, hit))
-                elif kind == "t":
-                    transitions.append(TransitionRow(at, one, other, origin, count))
-    return Instances(tuple(rows), tuple(transitions), under_way, tuple(missing))
+
+    def _add(self, row: InstanceRow) -> None:
+        if row.reached:
+            self.rows.append(row)
+
+    def _has_data(self, connection: Connection, start: float, end: float) -> bool:
+        parameters = {"series": list(self._keys), "start": start, "end": end}
+        row = connection.execute(named_query("transitions.has_data"), parameters).fetchone()
+        return row is not None and bool(row[0])
 
 
-def _series(store: Store, flow: str) -> list[int]:
-    return [number for number, key in store.series().items() if key.flow == flow]
-
-
-def _has_data(connection: Connection, series: list[int], start: float, end: float) -> bool:
-    parameters = {"series": series, "start": start, "end": end}
-    row = connection.execute(named_query("transitions.has_data"), parameters).fetchone()
-    return row is not None and bool(row[0])
-
-
-def _live(connection: Connection, ends: Ends, start: float, end: float, open_since: float) -> list[tuple[Any, ...]]:
-    with connection.transaction():
-        connection.execute(named_query("transitions.limit_time"), {"milliseconds": str(_READING_MILLISECONDS)})
-        return _counted(connection, ends, start, end, open_since)
-
-
-def _between(hours: Sequence[int], start: float, end: float) -> Iterator[tuple[float, float]]:
-    """What of a span the counted hours leave."""
-    at = start
-    for hour in hours:
-        if hour > at:
-            yield at, float(hour)
-        at = float(hour + _HOUR)
-    if end > at:
-        yield at, end
+def _between(hours: Sequence[int], slices: Sequence[int], start: float, end: float) -> list[tuple[float, float]]:
+    """What of a span the counted hours and slices leave."""
+    counted = sorted([(at, at + _HOUR) for at in hours] + [(at, at + SLICE_SECONDS) for at in slices])
+    edges = [(start, start), *counted, (end, end)]
+    return [(float(left), float(right)) for (_, left), (right, _) in pairwise(edges) if right > left]
 
 
 def read_customers(store: Store, flow: str, start: float, end: float, now: float) -> Customers | None:
     """Distinct customers of a flow in a span; ``None`` when their observations are not (all) kept, or not in time."""
     if start < now - store.settings.retention.observations_days * _DAY:
         return None
-    series = _series(store, flow)
+    series = [number for number, key in store.series().items() if key.flow == flow]
     try:
         with store.connection() as connection, connection.transaction():
-            connection.execute(named_query("transitions.limit_time"), {"milliseconds": str(_READING_MILLISECONDS)})
+            connection.execute(named_query("transitions.limit_time"), {"milliseconds": str(_READING_SECONDS * 1_000)})
             parameters = {"start": start, "end": end, "series": series}
             row = connection.execute(named_query("transitions.customers"), parameters).fetchone()
     except errors.QueryCanceled:

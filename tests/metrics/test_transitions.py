@@ -9,17 +9,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
+from cxgauge.metrics.flow_instances import GAP_SECONDS, LONGEST_SECONDS
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey, Source
 from cxgauge.metrics.store.store import Store
-from cxgauge.metrics.store.transitions import (
-    GAP_SECONDS,
-    LONGEST_SECONDS,
-    Customers,
-    Instances,
-    count_transitions,
-    read_customers,
-    read_instances,
-)
+from cxgauge.metrics.store.transition_counting import count_tail, count_transitions
+from cxgauge.metrics.store.transitions import Customers, Instances, read_customers, read_instances
 from cxgauge.metrics.store.write import StoredPosition
 from cxgauge.metrics.verdict import Verdict
 
@@ -85,8 +79,10 @@ def counts(found: Instances) -> tuple[dict[str, tuple[int, int, int]], Counter[t
     return {step: (one, two, three) for step, (one, two, three) in steps.items()}, passings
 
 
-def read(store: Store, start: float = 0, end: float = 24 * HOUR, now: float = 30 * HOUR) -> Instances:
-    return read_instances(store, "bill", ENDS["bill"], START + start, START + end, START + now)
+def read(
+    store: Store, start: float = 0, end: float = 24 * HOUR, now: float = 30 * HOUR, *, on_the_spot: bool = True
+) -> Instances:
+    return read_instances(store, "bill", ENDS["bill"], START + start, START + end, START + now, on_the_spot=on_the_spot)
 
 
 def test_who_reached_what_and_where_they_went(store: Store, past: Past) -> None:
@@ -152,15 +148,20 @@ def test_whoever_had_an_answer_just_now_is_under_way(store: Store, past: Past) -
     assert counts(found)[0] == {"": (1, 1, 0), "total": (1, 1, 0)}
 
 
-def test_rollups_say_what_observations_say_wherever_a_period_is_cut(store: Store, past: Past) -> None:
-    random = np.random.default_rng(7)
+def journeys(seed: int = 7) -> list[Passing]:
+    """Four hundred that begin within six hours and wander about."""
+    random = np.random.default_rng(seed)
     passings: list[Passing] = []
     for number in range(400):
         at = float(random.uniform(0, 6 * HOUR))
         for step in random.choice(STEPS, random.integers(1, 6)):
             passings.append((f"i{number}", number % 90 + 1, at, str(step), Verdict(int(random.choice([0, 0, 1, 4])))))
             at += float(random.exponential(900))
-    past.write(passings)
+    return passings
+
+
+def test_rollups_say_what_observations_say_wherever_a_period_is_cut(store: Store, past: Past) -> None:
+    past.write(journeys())
     spans = ((0, 24 * HOUR), (1_234, 5 * HOUR + 77), (HOUR, 2 * HOUR))
     fresh = [counts(read(store, start, end)) for start, end in spans]
     now = START + 30 * HOUR
@@ -170,6 +171,67 @@ def test_rollups_say_what_observations_say_wherever_a_period_is_cut(store: Store
     assert [counts(read(store, start, end)) for start, end in spans] == fresh
     pieces = [counts(read(store, a, b)) for a, b in ((0, 1_234), (1_234, 5 * HOUR + 77), (5 * HOUR + 77, 24 * HOUR))]
     assert sum((piece[1] for piece in pieces), Counter()) == fresh[0][1]
+
+
+def test_a_tail_that_was_counted_says_what_counting_on_the_spot_says(store: Store, past: Past) -> None:
+    past.write([each for each in journeys() if each[2] < 6 * HOUR])
+    for now in (5 * HOUR + 1_234, 6 * HOUR):
+        spans = ((0, now), (now - HOUR, now), (now - HOUR - 77, now - 700), (now - 6 * HOUR, now + HOUR))
+        fresh = [read(store, start, end, now) for start, end in spans]
+        assert count_tail(store, ENDS, START + now) > 50
+        count_transitions(store, ENDS, START + now)
+        stored = [read(store, start, end, now, on_the_spot=False) for start, end in spans]
+        assert [counts(found) for found in stored] == [counts(found) for found in fresh]
+        assert [(found.start, found.end, found.under_way) for found in stored] == [
+            (found.start, found.end, found.under_way) for found in fresh
+        ]
+        assert fresh[0].under_way > 0
+        assert [found.missing for found in stored] == [()] * 4
+
+
+def test_a_period_is_taken_by_full_five_minutes_but_up_to_now(store: Store, past: Past) -> None:
+    past.write([("a", 1, 299.0, "total", Verdict.GOOD), ("b", 2, 300.0, "total", Verdict.GOOD)])
+    assert counts(read(store, 0, 599))[0][""] == (1, 1, 0)
+    assert counts(read(store, 301, 600))[0][""] == (1, 1, 0)
+    found = read(store, 250, 1_500, now=1_299)
+    assert (found.start, found.end) == (START, START + 1_299)
+    assert counts(found)[0][""] == (2, 2, 0)
+
+
+def test_the_tail_is_as_old_as_its_count_and_an_old_one_is_counted_again(store: Store, past: Past) -> None:
+    now = 3 * HOUR + 100
+    past.write(journey("a", now - 1_000, "total"))
+    count_tail(store, ENDS, START + now)
+    past.write(journey("b", now + 30, "total"))
+    known = read(store, now - HOUR, now + 500, now + 500)
+    assert (counts(known)[0], known.end) == ({"": (1, 1, 0), "total": (1, 1, 0)}, START + now)
+    assert read(store, now - HOUR, now + 601, now + 601, on_the_spot=False).missing == (
+        (START + (now - HOUR) // 300 * 300, START + now + 601),
+    )
+    later = read(store, now - HOUR, now + 601, now + 601)
+    assert (counts(later)[0], later.end) == ({"": (2, 2, 0), "total": (2, 2, 0)}, START + now + 601)
+    count_tail(store, ENDS, START + now + 601)
+    assert counts(read(store, now - HOUR, now + 601, now + 601, on_the_spot=False)) == counts(later)
+
+
+def test_slices_are_forgotten_and_hours_stay(store: Store, past: Past) -> None:
+    past.write(journeys())
+    count_transitions(store, ENDS, START + 12 * HOUR)
+    count_tail(store, ENDS, START + 12 * HOUR)
+    kept = "SELECT count(*) FROM instance_slices UNION ALL SELECT count(*) FROM transition_slices"
+    with store.connection() as connection:
+        assert all(row[0] > 100 for row in connection.execute(kept))
+        before = counts(read(store))
+        count_tail(store, ENDS, START + 72 * HOUR)
+        assert connection.execute(kept).fetchall() == [(0,), (0,)]
+    assert counts(read(store)) == before
+
+
+def test_many_passages_are_read_in_parts(store: Store, past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    past.write(journeys())
+    whole = counts(read(store))
+    monkeypatch.setattr("cxgauge.metrics.store.transition_counting._PASSAGES_AT_ONCE", 300)
+    assert counts(read(store)) == whole
 
 
 def test_an_hour_is_counted_again_when_more_comes_for_it(store: Store, past: Past) -> None:

@@ -1,71 +1,18 @@
--- name: count
--- Flow instances that began in the span, and their transitions: kind 'i' has reached, given up and hit by step (empty:
--- the flow), and those under way; kind 't' has passings from step to step (empty: began, ended). A pause longer than
--- "gap" ends an instance, and none is followed for longer than "longest".
-WITH passed AS (
-    SELECT
-        s.flow, s.step, o.flow_instance, o.verdict, o.observed_at, CASE o.source WHEN 5 THEN 2 ELSE 0 END AS origin,
-        o.observed_at
-            - CASE WHEN o.duration_seconds BETWEEN 0 AND 86400 THEN o.duration_seconds ELSE 0 END * interval '1 second'
-            AS asked_at
-    FROM observations AS o JOIN series AS s USING (series_id)
-    WHERE o.observed_at >= to_timestamp(%(start)s - %(gap)s) AND o.observed_at < to_timestamp(%(end)s + %(longest)s)
-        AND o.flow_instance IS NOT NULL AND o.source <> 3 AND s.flow = ANY (%(flows)s)
-), spaced AS (
-    SELECT *, coalesce(observed_at - lag(observed_at) OVER answers > %(gap)s * interval '1 second', true) AS begins
-    FROM passed
-    WINDOW answers AS (PARTITION BY flow, flow_instance ORDER BY observed_at)
-), numbered AS (
-    SELECT *, count(*) FILTER (WHERE begins) OVER answers AS visit
-    FROM spaced
-    WINDOW answers AS (PARTITION BY flow, flow_instance ORDER BY observed_at)
-), dated AS (
-    SELECT *, min(observed_at) OVER visits AS began_at, max(origin) OVER visits AS of_origin
-    FROM numbered
-    WINDOW visits AS (PARTITION BY flow, flow_instance, visit)
-), followed AS MATERIALIZED (
-    SELECT
-        flow, flow_instance, visit, of_origin AS origin, step, verdict, observed_at,
-        date_bin('1 hour', began_at, to_timestamp(0)) AS hour, lag(step) OVER questions AS earlier,
-        lead(step) OVER questions AS later
-    FROM dated
-    WHERE began_at >= to_timestamp(%(start)s) AND began_at < to_timestamp(%(end)s)
-        AND observed_at < began_at + %(longest)s * interval '1 second'
-    WINDOW questions AS (PARTITION BY flow, flow_instance, visit ORDER BY asked_at, observed_at, step)
-), visits AS MATERIALIZED (
-    SELECT
-        f.flow, f.flow_instance, f.visit, f.hour, f.origin, bool_or(f.verdict <> 0) AS hit,
-        bool_or(f.verdict <= 4 AND ends.step IS NOT NULL) AS completed,
-        max(f.observed_at) >= to_timestamp(%(open_since)s) AS under_way
-    FROM followed AS f
-        LEFT JOIN unnest(%(end_flows)s::text[], %(end_steps)s::text[]) AS ends (flow, step)
-            ON ends.flow = f.flow AND ends.step = f.step
-    GROUP BY f.flow, f.flow_instance, f.visit, f.hour, f.origin
-), settled AS MATERIALIZED (
-    SELECT f.*, v.completed
-    FROM followed AS f JOIN visits AS v USING (flow, flow_instance, visit)
-    WHERE NOT v.under_way
-), by_step AS (
-    SELECT flow, hour, origin, step, completed, bool_or(verdict <> 0) AS hit, bool_or(later IS NULL) AS last
-    FROM settled
-    GROUP BY flow, flow_instance, visit, hour, origin, step, completed
-)
+-- name: size
+-- How many observations %(series)s have with a flow instance in the span.
+SELECT count(*) FROM observations
+WHERE observed_at >= to_timestamp(%(start)s) AND observed_at < to_timestamp(%(end)s)
+    AND flow_instance IS NOT NULL AND source <> 3 AND series_id = ANY (%(series)s)
+
+-- name: passages
+-- They in columns; of the instances that fall to one of %(parts)s parts.
 SELECT
-    'i' AS kind, flow, extract(epoch FROM hour)::int8 AS hour, origin, '' AS one, '' AS other,
-    count(*) FILTER (WHERE NOT under_way), count(*) FILTER (WHERE NOT completed AND NOT under_way),
-    count(*) FILTER (WHERE hit AND NOT under_way), count(*) FILTER (WHERE under_way)
-FROM visits GROUP BY flow, hour, origin
-UNION ALL
-SELECT
-    'i', flow, extract(epoch FROM hour)::int8, origin, step, '', count(*),
-    count(*) FILTER (WHERE last AND NOT completed), count(*) FILTER (WHERE hit), 0
-FROM by_step GROUP BY flow, hour, origin, step
-UNION ALL
-SELECT 't', flow, extract(epoch FROM hour)::int8, origin, coalesce(earlier, ''), step, count(*), 0, 0, 0
-FROM settled GROUP BY flow, hour, origin, earlier, step
-UNION ALL
-SELECT 't', flow, extract(epoch FROM hour)::int8, origin, step, '', count(*), 0, 0, 0
-FROM settled WHERE later IS NULL GROUP BY flow, hour, origin, step
+    array_send(array_agg(series_id)), array_send(array_agg(verdict)), array_send(array_agg(source)),
+    array_send(array_agg(observed_at)), array_send(array_agg(duration_seconds)), array_send(array_agg(flow_instance))
+FROM observations
+WHERE observed_at >= to_timestamp(%(start)s) AND observed_at < to_timestamp(%(end)s)
+    AND flow_instance IS NOT NULL AND source <> 3 AND series_id = ANY (%(series)s)
+    AND (%(parts)s = 1 OR get_byte(uuid_send(flow_instance), 15) %% %(parts)s = %(part)s)
 
 -- name: stale_hours
 -- Hours of a span with more (or fewer) observations in and around them than when their instances were counted.
@@ -101,35 +48,87 @@ ORDER BY around.hour
 LIMIT %(limit)s
 
 -- name: forget_instances
-DELETE FROM instance_rollups WHERE hour = to_timestamp(%(hour)s)
+DELETE FROM instance_rollups WHERE hour >= to_timestamp(%(start)s) AND hour < to_timestamp(%(end)s)
 
 -- name: forget_transitions
-DELETE FROM transition_rollups WHERE hour = to_timestamp(%(hour)s)
+DELETE FROM transition_rollups WHERE hour >= to_timestamp(%(start)s) AND hour < to_timestamp(%(end)s)
 
 -- name: add_instances
-INSERT INTO instance_rollups (hour, flow, step, origin, reached, given_up, hit)
-VALUES (to_timestamp(%(hour)s), %(flow)s, %(step)s, %(origin)s, %(reached)s, %(given_up)s, %(hit)s)
+COPY instance_rollups (hour, flow, step, origin, reached, given_up, hit) FROM STDIN
 
 -- name: add_transitions
-INSERT INTO transition_rollups (hour, flow, from_step, to_step, origin, passings)
-VALUES (to_timestamp(%(hour)s), %(flow)s, %(from_step)s, %(to_step)s, %(origin)s, %(passings)s)
+COPY transition_rollups (hour, flow, from_step, to_step, origin, passings) FROM STDIN
 
 -- name: mark_counted
 INSERT INTO transition_hours (hour, observations, counted_at)
 VALUES (to_timestamp(%(hour)s), %(observations)s, to_timestamp(%(now)s))
 ON CONFLICT (hour) DO UPDATE SET observations = excluded.observations, counted_at = excluded.counted_at
 
+-- name: forget_instance_slices
+DELETE FROM instance_slices WHERE slice = ANY (%(slices)s::timestamptz[])
+
+-- name: forget_transition_slices
+DELETE FROM transition_slices WHERE slice = ANY (%(slices)s::timestamptz[])
+
+-- name: all_instance_slices
+SELECT slice, flow, step, origin, reached, given_up, hit, under_way FROM instance_slices
+WHERE slice >= to_timestamp(%(start)s) AND slice < to_timestamp(%(end)s)
+
+-- name: all_transition_slices
+SELECT slice, flow, from_step, to_step, origin, passings FROM transition_slices
+WHERE slice >= to_timestamp(%(start)s) AND slice < to_timestamp(%(end)s)
+
+-- name: add_instance_slices
+COPY instance_slices (slice, flow, step, origin, reached, given_up, hit, under_way) FROM STDIN
+
+-- name: add_transition_slices
+COPY transition_slices (slice, flow, from_step, to_step, origin, passings) FROM STDIN
+
+-- name: mark_slices
+-- Slices that begin in the span, those without any instance too.
+INSERT INTO counted_slices (slice, counted_at)
+SELECT one, to_timestamp(%(now)s)
+FROM generate_series(to_timestamp(%(start)s), to_timestamp(%(end)s), %(seconds)s * interval '1 second') AS one
+WHERE one < to_timestamp(%(end)s)
+ON CONFLICT (slice) DO UPDATE SET counted_at = excluded.counted_at
+
+-- name: forget_old_instance_slices
+DELETE FROM instance_slices WHERE slice < to_timestamp(%(before)s)
+
+-- name: forget_old_transition_slices
+DELETE FROM transition_slices WHERE slice < to_timestamp(%(before)s)
+
+-- name: forget_old_counted_slices
+DELETE FROM counted_slices WHERE slice < to_timestamp(%(before)s)
+
 -- name: counted_hours
 SELECT extract(epoch FROM hour)::int8 FROM transition_hours
 WHERE hour >= to_timestamp(%(start)s) AND hour < to_timestamp(%(end)s) ORDER BY hour
 
+-- name: counted_slices
+-- Slices that were counted when their instances were over, or not long ago.
+SELECT extract(epoch FROM slice)::int8, extract(epoch FROM counted_at)::float8 FROM counted_slices
+WHERE slice >= to_timestamp(%(start)s) AND slice < to_timestamp(%(end)s)
+    AND (counted_at >= slice + %(over)s * interval '1 second' OR counted_at >= to_timestamp(%(since)s))
+ORDER BY slice
+
 -- name: instances
 SELECT extract(epoch FROM hour)::int8, step, origin, reached, given_up, hit FROM instance_rollups
-WHERE flow = %(flow)s AND hour = ANY (SELECT to_timestamp(one) FROM unnest(%(hours)s::int8[]) AS one)
+WHERE flow = %(flow)s AND hour >= to_timestamp(%(start)s) AND hour < to_timestamp(%(end)s)
+    AND hour = ANY (SELECT to_timestamp(one) FROM unnest(%(hours)s::int8[]) AS one)
 
 -- name: transitions
 SELECT extract(epoch FROM hour)::int8, from_step, to_step, origin, passings FROM transition_rollups
-WHERE flow = %(flow)s AND hour = ANY (SELECT to_timestamp(one) FROM unnest(%(hours)s::int8[]) AS one)
+WHERE flow = %(flow)s AND hour >= to_timestamp(%(start)s) AND hour < to_timestamp(%(end)s)
+    AND hour = ANY (SELECT to_timestamp(one) FROM unnest(%(hours)s::int8[]) AS one)
+
+-- name: instance_slices
+SELECT extract(epoch FROM slice)::int8, step, origin, reached, given_up, hit, under_way FROM instance_slices
+WHERE flow = %(flow)s AND slice = ANY (SELECT to_timestamp(one) FROM unnest(%(slices)s::int8[]) AS one)
+
+-- name: transition_slices
+SELECT extract(epoch FROM slice)::int8, from_step, to_step, origin, passings FROM transition_slices
+WHERE flow = %(flow)s AND slice = ANY (SELECT to_timestamp(one) FROM unnest(%(slices)s::int8[]) AS one)
 
 -- name: limit_time
 SELECT set_config('statement_timeout', %(milliseconds)s, true)
@@ -157,7 +156,12 @@ WHERE observed_at >= to_timestamp(%(start)s) AND observed_at < to_timestamp(%(en
     AND series_id = ANY (%(series)s) AND customer IS NOT NULL AND source <> 3
 
 -- name: has_data
+-- Whether there is anything in the hours around a span.
 SELECT EXISTS (
     SELECT FROM hour_rollups
-    WHERE series_id = ANY (%(series)s) AND window_start >= to_timestamp(%(start)s - 3600) AND window_start < to_timestamp(%(end)s)
+    WHERE series_id = ANY (%(series)s) AND window_start > to_timestamp(%(start)s - 3600) AND window_start < to_timestamp(%(end)s)
+) OR EXISTS (
+    SELECT FROM window_rollups
+    WHERE NOT rolled AND series_id = ANY (%(series)s)
+        AND window_start > to_timestamp(%(start)s - 60) AND window_start < to_timestamp(%(end)s)
 )

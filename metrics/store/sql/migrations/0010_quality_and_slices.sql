@@ -25,7 +25,7 @@ CREATE TABLE instance_slices (
     under_way    int  NOT NULL DEFAULT 0,
     PRIMARY KEY (flow, slice, origin, step)
 );
-COMMENT ON TABLE instance_slices IS 'As instance_rollups, by ten minutes, of the last days; what is not over yet is counted anew all the time.';
+COMMENT ON TABLE instance_slices IS 'As instance_rollups, by five minutes, of the last days; what is not over yet is counted anew all the time.';
 COMMENT ON COLUMN instance_slices.under_way IS 'Instances left out because they may go on; of the flow as a whole.';
 CREATE INDEX instance_slices_slice ON instance_slices (slice);
 
@@ -38,11 +38,11 @@ CREATE TABLE transition_slices (
     passings     int  NOT NULL,
     PRIMARY KEY (flow, slice, origin, from_step, to_step)
 );
-COMMENT ON TABLE transition_slices IS 'As transition_rollups, by ten minutes, of the last days.';
+COMMENT ON TABLE transition_slices IS 'As transition_rollups, by five minutes, of the last days.';
 CREATE INDEX transition_slices_slice ON transition_slices (slice);
 
 CREATE TABLE counted_slices (
     slice      timestamptz PRIMARY KEY,
     counted_at timestamptz NOT NULL
 );
-COMMENT ON TABLE counted_slices IS 'Ten minutes whose instances have been counted, and from what was known when.';
+COMMENT ON TABLE counted_slices IS 'Five minutes whose instances have been counted, and from what was known when.';
