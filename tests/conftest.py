@@ -4,12 +4,16 @@ What `make services` starts is found in `.services/services.json`, or in the fil
 CXGAUGE_SERVICES names. A test whose service is not there is skipped, and the last lines of the run
 count such tests by service. With CXGAUGE_FORBID_SKIPS=1 every skip is a failure: a run that was
 meant to be whole cannot pass by leaving things out.
+
+Several processes may run the tests at once (pytest-xdist): each has an embedded server, template
+databases and a range of ports of its own; databases on the shared TimescaleDB have random names.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,8 +24,9 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +34,13 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES_FILE = Path(os.environ.get("CXGAUGE_SERVICES", ROOT / ".services" / "services.json"))
 SERVICES = ("timescaledb", "prometheus", "alertmanager", "chromium", "axe")
+DATABASES = ("database_dsn", "migrated_dsn")
+LACKING_PROPERTY = "lacking"
 LACKING = "{} is not there; `make services` installs and starts it"
 START_LIMIT_SECONDS = 30.0
 TEMPLATE = "cxgauge_empty"
@@ -41,7 +48,6 @@ TEMPLATE = "cxgauge_empty"
 # A busy machine is no failure.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
-_skipped_for: Counter[str] = Counter()
 
 
 def _skips_forbidden() -> bool:
@@ -56,9 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         needed = set(getattr(item, "fixturenames", ())) & set(SERVICES)
         callspec = getattr(item, "callspec", None)
-        if callspec is not None and callspec.params.get("database_dsn") == "timescaledb":
+        if callspec is not None and "timescaledb" in (callspec.params.get(name) for name in DATABASES):
             needed.add("timescaledb")
-        if "timescaledb_dsn" in getattr(item, "fixturenames", ()):
+        if {"timescaledb_dsn", "migrated_timescaledb_dsn"} & set(getattr(item, "fixturenames", ())):
             needed.add("timescaledb")
         for name in sorted(needed):
             item.add_marker(name)
@@ -68,7 +74,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     present = _read_services()
     for name in SERVICES:
         if item.get_closest_marker(name) is not None and name not in present:
-            _skipped_for[name] += 1
+            item.user_properties.append((LACKING_PROPERTY, name))  # goes with the report to the process that counts
             pytest.skip(LACKING.format(name))
 
 
@@ -91,8 +97,12 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if _skipped_for:
-        counts = ", ".join(f"{name} {_skipped_for[name]}" for name in SERVICES if _skipped_for[name])
+    reports = [report for kind in ("skipped", "failed", "error") for report in terminalreporter.stats.get(kind, ())]
+    lacking = Counter(
+        name for report in reports for key, name in getattr(report, "user_properties", ()) if key == LACKING_PROPERTY
+    )
+    if lacking:
+        counts = ", ".join(f"{name} {lacking[name]}" for name in SERVICES if lacking[name])
         terminalreporter.write_line(f"not run for lack of a service (`make services`): {counts}", yellow=True)
 
 
@@ -146,35 +156,51 @@ def clock() -> FakeClock:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The DSN of an embedded PostgreSQL that lives as long as the test run."""
-    # Not under pytest's own directory: as root the server's user must be able to pass through every
-    # parent, and a socket's path must stay under 108 bytes.
-    directory = Path(tempfile.mkdtemp(prefix="cxgauge-tests-"))
-    directory.chmod(0o755)
-    try:
-        with ExitStack() as stack:
-            yield stack.enter_context(_embedded_server(directory / "data"))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with _embedded_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def private_postgres_server() -> Iterator[str]:
+    """The DSN of an embedded PostgreSQL of one test, for what all databases of a server share, such as roles."""
+    with _embedded_server() as dsn:
+        yield dsn
 
 
 @contextmanager
-def _embedded_server(directory: Path) -> Iterator[str]:
+def _embedded_server() -> Iterator[str]:
     from cxgauge.metrics.store.embedded import EmbeddedPostgres
 
-    server = EmbeddedPostgres(directory)
+    # Not under pytest's own directory: as root the server's user must be able to pass through every
+    # parent, and a socket's path must stay under 108 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="cxgauge-tests-", dir=_memory_disk()))
+    directory.chmod(0o755)
+    server = EmbeddedPostgres(directory / "data", settings={"max_wal_size": "256MB"})
     try:
         yield server.start()
     finally:
         server.remove()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _memory_disk() -> Path | None:
+    """A file system in memory with room for a database, where syncing costs nothing; None without one."""
+    place = Path("/dev/shm")
+    try:
+        return place if os.access(place, os.W_OK) and shutil.disk_usage(place).free > 2 << 30 else None
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager
-def _fresh_database(server_dsn: str) -> Iterator[str]:
-    """An empty database of its own, copied from an empty template and dropped afterwards."""
+def _fresh_database(server_dsn: str, template: str | None = None) -> Iterator[str]:
+    """A database of its own, copied from a template (an empty one by default) and dropped afterwards."""
     name = f"cxgauge_test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_dsn, autocommit=True) as admin:
-        _ensure_template(admin, server_dsn)
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
+        if template is None:
+            _ensure_template(admin, server_dsn)
+        source = sql.Identifier(template or TEMPLATE)
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), source))
     try:
         yield make_conninfo(server_dsn, dbname=name)
     finally:
@@ -183,11 +209,7 @@ def _fresh_database(server_dsn: str) -> Iterator[str]:
 
 
 def _ensure_template(admin: psycopg.Connection, server_dsn: str) -> None:
-    """Make the template once a server; with TimescaleDB's extension where the server has it.
-
-    It allows no connections: TimescaleDB's background workers would otherwise sit in it, and a
-    database that is in use cannot be copied.
-    """
+    """Make the template once a server; with TimescaleDB's extension where the server has it."""
     admin.execute("SELECT pg_advisory_lock(727001)")
     try:
         if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s AND NOT datallowconn", [TEMPLATE]).fetchone():
@@ -198,10 +220,29 @@ def _ensure_template(admin: psycopg.Connection, server_dsn: str) -> None:
         if admin.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone():
             with psycopg.connect(make_conninfo(server_dsn, dbname=TEMPLATE), autocommit=True) as connection:
                 connection.execute("CREATE EXTENSION timescaledb")
-        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(template))
-        admin.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [TEMPLATE])
+        _close_to_connections(admin, TEMPLATE)
     finally:
         admin.execute("SELECT pg_advisory_unlock(727001)")
+
+
+def _close_to_connections(admin: psycopg.Connection, template: str) -> None:
+    """TimescaleDB's background workers would sit in it, and a database that is in use cannot be copied."""
+    admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(template)))
+    admin.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [template])
+
+
+@contextmanager
+def _migrated_template(server_dsn: str) -> Iterator[str]:
+    """The name of a database with today's schema, of this test run alone."""
+    from cxgauge.metrics.store.connection import DatabaseSettings
+    from cxgauge.metrics.store.migrations import migrate
+
+    with _fresh_database(server_dsn) as dsn:
+        migrate(DatabaseSettings(dsn))
+        name = str(conninfo_to_dict(dsn)["dbname"])
+        with psycopg.connect(server_dsn, autocommit=True) as admin:
+            _close_to_connections(admin, name)
+        yield name
 
 
 @pytest.fixture
@@ -222,6 +263,41 @@ def timescaledb_dsn(services: dict[str, dict[str, str]]) -> Iterator[str]:
 def database_dsn(request: pytest.FixtureRequest) -> str:
     """A fresh empty database, once on each kind of server."""
     dsn: str = request.getfixturevalue(f"{request.param}_dsn")
+    return dsn
+
+
+@pytest.fixture(scope="session")
+def embedded_template(postgres_server: str) -> Iterator[str]:
+    """The name of a database with the schema on the embedded PostgreSQL, to be copied."""
+    with _migrated_template(postgres_server) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def timescaledb_template(services: dict[str, dict[str, str]]) -> Iterator[str]:
+    """The name of a database with the schema on the real TimescaleDB, to be copied."""
+    with _migrated_template(services["timescaledb"]["dsn"]) as name:
+        yield name
+
+
+@pytest.fixture
+def migrated_embedded_dsn(postgres_server: str, embedded_template: str) -> Iterator[str]:
+    """A fresh database with the schema on the embedded PostgreSQL."""
+    with _fresh_database(postgres_server, embedded_template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def migrated_timescaledb_dsn(services: dict[str, dict[str, str]], timescaledb_template: str) -> Iterator[str]:
+    """A fresh database with the schema on the real TimescaleDB."""
+    with _fresh_database(services["timescaledb"]["dsn"], timescaledb_template) as dsn:
+        yield dsn
+
+
+@pytest.fixture(params=["embedded", "timescaledb"])
+def migrated_dsn(request: pytest.FixtureRequest) -> str:
+    """A fresh database with the schema, once on each kind of server."""
+    dsn: str = request.getfixturevalue(f"migrated_{request.param}_dsn")
     return dsn
 
 
@@ -255,16 +331,32 @@ StartServer = Callable[..., Server]
 Files = Mapping[str, str]
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+SparePort = Callable[[], int]
+
+
+@pytest.fixture(scope="session")
+def spare_port() -> SparePort:
+    """Gives TCP ports of 127.0.0.1 that nobody listens on: ``spare_port()``.
+
+    They lie below those that the system gives out by itself, in a range of this process's own, and none is given
+    twice before all were: what is told to listen on one later finds it free.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 12_000 + worker % 10 * 2_000
+    ports = cycle(random.sample(range(first, first + 2_000), 2_000))
+
+    def spare() -> int:
+        for port in islice(ports, 2_000):
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+        pytest.fail(f"all ports from {first} to {first + 1_999} are taken")
+
+    return spare
 
 
 @pytest.fixture
-def prometheus(services: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[StartServer]:
+def prometheus(services: dict[str, dict[str, str]], spare_port: SparePort, tmp_path: Path) -> Iterator[StartServer]:
     """Start a private Prometheus: ``prometheus(config, files={"a.yml": text}, port=None, flags=[])``.
 
     ``config`` is the text of ``prometheus.yml``; ``files`` are laid beside it, for ``rule_files``.
@@ -275,7 +367,7 @@ def prometheus(services: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[
             config: str, files: Files | None = None, port: int | None = None, flags: Sequence[str] = ()
         ) -> Server:
             directory = _lay_out(tmp_path, "prometheus", {"prometheus.yml": config, **(files or {})})
-            port = port or free_port()
+            port = port or spare_port()
             command = [
                 services["prometheus"]["binary"],
                 f"--config.file={directory / 'prometheus.yml'}",
@@ -289,7 +381,7 @@ def prometheus(services: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[
 
 
 @pytest.fixture
-def alertmanager(services: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[StartServer]:
+def alertmanager(services: dict[str, dict[str, str]], spare_port: SparePort, tmp_path: Path) -> Iterator[StartServer]:
     """Start a private Alertmanager: ``alertmanager(config, files={}, port=None, flags=[])``."""
     with ExitStack() as stack:
 
@@ -297,7 +389,7 @@ def alertmanager(services: dict[str, dict[str, str]], tmp_path: Path) -> Iterato
             config: str, files: Files | None = None, port: int | None = None, flags: Sequence[str] = ()
         ) -> Server:
             directory = _lay_out(tmp_path, "alertmanager", {"alertmanager.yml": config, **(files or {})})
-            port = port or free_port()
+            port = port or spare_port()
             command = [
                 services["alertmanager"]["binary"],
                 f"--config.file={directory / 'alertmanager.yml'}",

@@ -293,21 +293,21 @@ def _bank(dsn: str, end: float = 1_767_225_600.0) -> Iterator[Bank]:
 
 
 @pytest.fixture
-def bank(embedded_dsn: str) -> Iterator[Bank]:
+def bank(migrated_embedded_dsn: str) -> Iterator[Bank]:
     """A bank with six hours of past, up to 2026-01-01T00:00:00Z."""
-    with _bank(embedded_dsn) as found:
+    with _bank(migrated_embedded_dsn) as found:
         yield found
 
 
 @pytest.fixture
-def recent_bank(embedded_dsn: str) -> Iterator[Bank]:
+def recent_bank(migrated_embedded_dsn: str) -> Iterator[Bank]:
     """A bank whose six hours of past end 55 minutes ago, for servers that live in real time."""
-    with _bank(embedded_dsn, (time.time() - 55 * 60) // 60 * 60) as found:
+    with _bank(migrated_embedded_dsn, (time.time() - 55 * 60) // 60 * 60) as found:
         yield found
 
 
 @pytest.fixture
-def any_bank(database_dsn: str) -> Iterator[Bank]:
+def any_bank(migrated_dsn: str) -> Iterator[Bank]:
     """The same, once on each kind of server."""
-    with _bank(database_dsn) as found:
+    with _bank(migrated_dsn) as found:
         yield found

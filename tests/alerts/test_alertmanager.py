@@ -26,8 +26,8 @@ RESEND = 60.0
 
 
 @pytest.fixture
-def store(embedded_dsn: str) -> Iterator[Store]:
-    with Store(StoreSettings(DatabaseSettings(embedded_dsn, connections_limit=4))) as found:
+def store(migrated_embedded_dsn: str) -> Iterator[Store]:
+    with Store(StoreSettings(DatabaseSettings(migrated_embedded_dsn, connections_limit=4))) as found:
         found.migrate()
         yield found
 

@@ -44,8 +44,8 @@ class Post:
 
 
 @pytest.fixture
-def store(embedded_dsn: str) -> Any:
-    with Store(StoreSettings(DatabaseSettings(embedded_dsn, connections_limit=4))) as found:
+def store(migrated_embedded_dsn: str) -> Any:
+    with Store(StoreSettings(DatabaseSettings(migrated_embedded_dsn, connections_limit=4))) as found:
         found.migrate()
         yield found
 

@@ -59,8 +59,8 @@ def flow(tmp_path: Path) -> FlowSpec:
 
 
 @pytest.fixture
-def store(embedded_dsn: str) -> Iterator[Store]:
-    with Store.open(embedded_dsn) as opened:
+def store(migrated_embedded_dsn: str) -> Iterator[Store]:
+    with Store.open(migrated_embedded_dsn) as opened:
         opened.migrate()
         yield opened
 

@@ -24,8 +24,8 @@ SHARED_LOG = Path(__file__).parents[3] / "shared/data/openstack_2k.log"
 
 
 @pytest.fixture
-def store(embedded_dsn: str) -> Iterator[Store]:
-    with Store.open(embedded_dsn) as store:
+def store(migrated_embedded_dsn: str) -> Iterator[Store]:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         yield store
 

@@ -44,8 +44,8 @@ def count(store: Store) -> tuple[int, int, int]:
 
 
 @pytest.fixture
-def store(database_dsn: str) -> Iterator[Store]:
-    settings = StoreSettings(DatabaseSettings(database_dsn, connect_timeout_seconds=1.0))
+def store(migrated_dsn: str) -> Iterator[Store]:
+    settings = StoreSettings(DatabaseSettings(migrated_dsn, connect_timeout_seconds=1.0))
     with Store(settings) as opened:
         opened.migrate()
         yield opened
@@ -225,11 +225,11 @@ def test_the_database_may_go_away_and_come_back(store: Store, spool: SpoolWriter
     assert count(store) == (20, 20, 20)
 
 
-def test_a_commit_whose_answer_was_lost_is_noticed(embedded_dsn: str, tmp_path: Path) -> None:
-    with Store.open(embedded_dsn) as direct:
+def test_a_commit_whose_answer_was_lost_is_noticed(migrated_embedded_dsn: str, tmp_path: Path) -> None:
+    with Store.open(migrated_embedded_dsn) as direct:
         direct.migrate()
     spool = SpoolWriter(tmp_path / "spool", "test")
-    with LossyProxy(embedded_dsn) as proxy, Store.open(proxy.dsn) as store:
+    with LossyProxy(migrated_embedded_dsn) as proxy, Store.open(proxy.dsn) as store:
         committed: list[ObservationBatch] = []
         writer = Writer(store, reader_of(spool), FAST, on_committed=committed.extend)
         spool.append(batch_of(10))

@@ -60,9 +60,9 @@ def posts() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, embedded_dsn: str, posts: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, migrated_embedded_dsn: str, posts: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "cxgauge.yml").write_text(CONFIG, encoding="utf-8")
-    monkeypatch.setenv("TEST_DSN", embedded_dsn)
+    monkeypatch.setenv("TEST_DSN", migrated_embedded_dsn)
     monkeypatch.setenv("TEST_URL", posts[0])
     monkeypatch.delenv("TEST_NOT_SET", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -70,14 +70,14 @@ def folder(tmp_path: Path, embedded_dsn: str, posts: Any, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def alert_id(folder: Path, embedded_dsn: str) -> str:
+def alert_id(folder: Path, migrated_embedded_dsn: str) -> str:
     """A firing alert in the store."""
     now = time.time()
     times = (now, now - 180, now - 240, now - 120)
     deviation = Deviation(
         DeviationKind.SLOWER, Scope("bill_inquiry", "total"), *times, 0.17, 0.16, 0.18, 1.0, 1.19, 3412, 41200
     )
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         lifecycle = Lifecycle(LifecycleSettings(settle_seconds=0), {})
         transitions = lifecycle.apply([deviation], now)
@@ -132,10 +132,10 @@ def test_an_id_that_is_none(alert_id: str) -> None:
     )  # fmt: skip
 
 
-def test_a_silence_is_stored(folder: Path, embedded_dsn: str) -> None:
+def test_a_silence_is_stored(folder: Path, migrated_embedded_dsn: str) -> None:
     made = run("alerts", "silence", "upgrade", "--for", "3h", "--flow", "transfer*", "--maintenance", "--by", "wang")
     assert made.exit_code == 0, made.output
-    with Store.open(embedded_dsn) as store, store.connection() as connection:
+    with Store.open(migrated_embedded_dsn) as store, store.connection() as connection:
         (row,) = connection.execute(
             "SELECT author, comment, extract(epoch FROM ends_at - starts_at)::int, document ->> 'flow' FROM silences"
         ).fetchall()
@@ -166,8 +166,8 @@ def test_nothing_waits(folder: Path) -> None:
     assert json.loads(run("notify", "status", "--format", "json").stdout) == {"waiting": [], "given_up": []}
 
 
-def test_what_was_given_up_is_said_with_its_reason(alert_id: str, embedded_dsn: str) -> None:
-    with psycopg.connect(embedded_dsn) as connection:
+def test_what_was_given_up_is_said_with_its_reason(alert_id: str, migrated_embedded_dsn: str) -> None:
+    with psycopg.connect(migrated_embedded_dsn) as connection:
         connection.execute(
             "UPDATE cxgauge.deliveries SET state = 'failed', next_attempt_at = NULL, created_at = now(), "
             "last_error = 'host answered 200 with errcode 40058: too long'"

@@ -22,10 +22,10 @@ HOURS, SLOW_MINUTES = 6, 60
 
 
 @pytest.fixture
-def config(embedded_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    parts = {name: str(value) for name, value in conninfo_to_dict(embedded_dsn).items()}
+def config(migrated_embedded_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    parts = {name: str(value) for name, value in conninfo_to_dict(migrated_embedded_dsn).items()}
     monkeypatch.setenv("CXGAUGE_TEST_PASSWORD", parts.pop("password", ""))
-    secret = "password: env:CXGAUGE_TEST_PASSWORD, " if "password" in conninfo_to_dict(embedded_dsn) else ""
+    secret = "password: env:CXGAUGE_TEST_PASSWORD, " if "password" in conninfo_to_dict(migrated_embedded_dsn) else ""
     path = tmp_path / "cxgauge.yml"
     path.write_text(
         f"database: {{{secret}dsn: {json.dumps(make_conninfo(**parts))}}}\n"
@@ -69,8 +69,8 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_the_stored_past_is_judged_and_drawn(embedded_dsn: str, config: Path, tmp_path: Path) -> None:
-    write_story(embedded_dsn)
+def test_the_stored_past_is_judged_and_drawn(migrated_embedded_dsn: str, config: Path, tmp_path: Path) -> None:
+    write_story(migrated_embedded_dsn)
     picture = tmp_path / "picture.html"
     span = ("--from", "2026-01-01T06:00", "--to", "2026-01-01T07:00", "--config", config)
     code, out, error = run("backtest", "--flow", "transfer", *span, "-o", picture)
@@ -84,8 +84,10 @@ def test_the_stored_past_is_judged_and_drawn(embedded_dsn: str, config: Path, tm
     assert (tags.addresses, tags.count.get("script")) == ([], None)
 
 
-def test_table_and_picture_in_chinese_with_events_marked(embedded_dsn: str, config: Path, tmp_path: Path) -> None:
-    write_story(embedded_dsn)
+def test_table_and_picture_in_chinese_with_events_marked(
+    migrated_embedded_dsn: str, config: Path, tmp_path: Path
+) -> None:
+    write_story(migrated_embedded_dsn)
     for title, at, flow in (("core 3.1", "2026-01-01T06:28", "transfer"), ("other", "2026-01-01T06:10", "log_in")):
         run("events", "add", title, "--at", at, "--flow", flow, "--config", config)
     picture = tmp_path / "picture.html"
@@ -113,9 +115,9 @@ def test_table_and_picture_in_chinese_with_events_marked(embedded_dsn: str, conf
     ],
 )
 def test_the_promise_is_held_against_a_quiet_past(
-    embedded_dsn: str, config: Path, language: str, kept: str, left_out: str
+    migrated_embedded_dsn: str, config: Path, language: str, kept: str, left_out: str
 ) -> None:
-    write_story(embedded_dsn)
+    write_story(migrated_embedded_dsn)
     quiet = ("--from", "2026-01-01T05:00", "--to", "2026-01-01T06:00")
     common = ("backtest", "--flow", "transfer", "--nulls", "--language", language, "--config", config)
     code, out, error = run(*common, *quiet)
@@ -134,8 +136,8 @@ def test_the_promise_is_held_against_a_quiet_past(
     assert told.splitlines()[-1].endswith(kept)
 
 
-def test_what_cannot_be_judged(embedded_dsn: str, config: Path) -> None:
-    write_story(embedded_dsn)
+def test_what_cannot_be_judged(migrated_embedded_dsn: str, config: Path) -> None:
+    write_story(migrated_embedded_dsn)
     backwards = run("backtest", "--flow", "transfer", "--from", "now", "--to", "2d", "--config", config)
     assert backwards == (1, "", "--to='2d' is not after --from='now'; swap them\n")
     early = run("backtest", "--flow", "transfer", "--from", "2025-01-01", "--to", "2025-01-02", "--config", config)

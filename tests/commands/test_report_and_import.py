@@ -18,11 +18,11 @@ def _run(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, embedded_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, migrated_embedded_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "cxgauge.yml").write_text(
         "timezone: Asia/Shanghai\ndatabase: {dsn: 'env:TEST_DSN'}\n", encoding="utf-8"
     )
-    monkeypatch.setenv("TEST_DSN", embedded_dsn)
+    monkeypatch.setenv("TEST_DSN", migrated_embedded_dsn)
     monkeypatch.chdir(tmp_path)
     lines = [f"2026-03-14T10:{n // 60:02d}:{n % 60:02d}+08:00 GET /bills/{n} 200 {200 + n}" for n in range(600)]
     lines.insert(300, "not such a line")

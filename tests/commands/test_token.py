@@ -15,8 +15,8 @@ from cxgauge.metrics.specification.template import template_text
 
 
 @pytest.fixture
-def run(tmp_path: Path, embedded_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("CXGAUGE_TEST_DSN", embedded_dsn)
+def run(tmp_path: Path, migrated_embedded_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("CXGAUGE_TEST_DSN", migrated_embedded_dsn)
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "bill_inquiry.yml").write_text(template_text("bill_inquiry"), encoding="utf-8")
     config = tmp_path / "cxgauge.yml"
@@ -28,7 +28,7 @@ def run(tmp_path: Path, embedded_dsn: str, monkeypatch: pytest.MonkeyPatch) -> A
     return invoke
 
 
-def test_the_life_of_a_token(run: Any, tmp_path: Path, embedded_dsn: str) -> None:
+def test_the_life_of_a_token(run: Any, tmp_path: Path, migrated_embedded_dsn: str) -> None:
     added = run("add", "bill service", "--flow", "bill_inquiry")
     assert added.exit_code == 0, added.stderr
     token = added.stdout.strip()
@@ -42,7 +42,7 @@ def test_the_life_of_a_token(run: Any, tmp_path: Path, embedded_dsn: str) -> Non
     assert listed.endswith("bill_inquiry  bill service\n")
     assert run("revoke", sender.id).stderr == f"Token {sender.id} of bill service is revoked.\n"
     assert run("list").stdout.split()[:2] == [sender.id, "revoked"]
-    with psycopg.connect(embedded_dsn) as connection:
+    with psycopg.connect(migrated_embedded_dsn) as connection:
         audit = connection.execute("SELECT action, subject, details FROM cxgauge.audit ORDER BY audit_id").fetchall()
     assert audit == [
         ("token added", sender.id, {"name": "bill service", "flows": ["bill_inquiry"]}),

@@ -34,8 +34,8 @@ def flow() -> FlowSpec:
 
 
 @pytest.fixture
-def store(embedded_dsn: str) -> Iterator[Store]:
-    with Store.open(embedded_dsn) as store:
+def store(migrated_embedded_dsn: str) -> Iterator[Store]:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         yield store
 

@@ -14,9 +14,9 @@ NOW = 1_767_225_600.0
 
 
 @pytest.fixture
-def store(database_dsn: str) -> Iterator[Store]:
+def store(migrated_dsn: str) -> Iterator[Store]:
     """Alerts in every state and events, some of long ago."""
-    with Store.open(database_dsn) as store:
+    with Store.open(migrated_dsn) as store:
         store.migrate()
         with store.connection() as connection:
             for name, state, flow, step, check, ago, lasted in (

@@ -42,9 +42,9 @@ SPANS = (
 
 
 @pytest.fixture
-def store(timescaledb_dsn: str) -> Iterator[Store]:
+def store(migrated_timescaledb_dsn: str) -> Iterator[Store]:
     """Two hours, an hour a week ago and one a year ago; bands, and an alert of every flow and step."""
-    with Store.open(timescaledb_dsn) as store:
+    with Store.open(migrated_timescaledb_dsn) as store:
         store.migrate()
         position = StoredPosition(0, 0)
         for start, end in SPANS:

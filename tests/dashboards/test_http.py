@@ -39,10 +39,10 @@ class Site:
 
 
 @pytest.fixture
-def site(embedded_dsn: str, flow: FlowSpec, tmp_path: Path) -> Iterator[Site]:
+def site(migrated_embedded_dsn: str, flow: FlowSpec, tmp_path: Path) -> Iterator[Site]:
     config = Config.parse("timezone: Asia/Shanghai", "cxgauge.yml", tmp_path)
     flows, reasons = {flow.name: flow}, list[str]()
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         parts = HttpParts(
             store,
@@ -315,9 +315,9 @@ def test_reports_are_downloaded_for_the_page_s_period(site: Site, make_day: Make
     assert site.get("/flows/bill_inquiry/report.exe").status_code == 404
 
 
-def test_metrics_are_optional(embedded_dsn: str, tmp_path: Path) -> None:
+def test_metrics_are_optional(migrated_embedded_dsn: str, tmp_path: Path) -> None:
     config: Any = Config.parse("{}", "cxgauge.yml", tmp_path)
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         server = HttpServer(application(HttpParts(store, lambda: config, dict)), "127.0.0.1", 0)
         server.start()
         try:

@@ -72,10 +72,10 @@ def keep(store: Store, *alerts: Alert) -> None:
 
 
 @pytest.fixture
-def site(embedded_dsn: str, flow: FlowSpec, make_day: MakeDay, alert: Alert, tmp_path: Path) -> Iterator[Site]:
+def site(migrated_embedded_dsn: str, flow: FlowSpec, make_day: MakeDay, alert: Alert, tmp_path: Path) -> Iterator[Site]:
     config = Config.parse("timezone: Asia/Shanghai", "cxgauge.yml", tmp_path)
     flows = {flow.name: flow}
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         days = [make_day(START - DAY, seed=1), make_day(START, seed=2, factor=1.2, failures=0.01)]
         store.write(days, "test", StoredPosition(), StoredPosition(0, 1))

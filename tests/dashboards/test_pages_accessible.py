@@ -49,10 +49,10 @@ class _Lifecycle:
 
 @pytest.fixture
 def address(
-    embedded_dsn: str, flow: FlowSpec, alert: Alert, make_day: Callable[..., ObservationBatch], tmp_path: Path
+    migrated_embedded_dsn: str, flow: FlowSpec, alert: Alert, make_day: Callable[..., ObservationBatch], tmp_path: Path
 ) -> Iterator[str]:
     config = Config.parse("timezone: Asia/Shanghai", "cxgauge.yml", tmp_path)
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         batches = [make_day(START - DAY, seed=1), make_day(START, seed=2, factor=1.2, failures=0.02)]
         store.write(batches, "test", StoredPosition(), StoredPosition(0, 1))

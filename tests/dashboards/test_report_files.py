@@ -32,8 +32,8 @@ MakeDay = Callable[..., ObservationBatch]
 
 
 @pytest.fixture
-def store(embedded_dsn: str, today: Period, yesterday: Comparison, make_day: MakeDay) -> Iterator[Store]:
-    with Store.open(embedded_dsn) as store:
+def store(migrated_embedded_dsn: str, today: Period, yesterday: Comparison, make_day: MakeDay) -> Iterator[Store]:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         batches = [make_day(yesterday.period.start, seed=1), make_day(today.start, seed=2, factor=1.2, failures=0.01)]
         store.write(batches, "test", StoredPosition(), StoredPosition(0, 1))

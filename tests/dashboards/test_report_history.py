@@ -28,7 +28,7 @@ CONFIG = (
 
 @pytest.fixture
 def client(
-    embedded_dsn: str,
+    migrated_embedded_dsn: str,
     flow: FlowSpec,
     today: Period,
     make_day: Callable[..., ObservationBatch],
@@ -36,7 +36,7 @@ def client(
     tmp_path: Path,
 ) -> Iterator[TestClient]:
     config, flows = Config.parse(CONFIG, directory=tmp_path), {flow.name: flow}
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         batches = [make_day(today.start - DAY, seed=1), make_day(today.start, seed=2, factor=1.2)]
         store.write(batches, "test", StoredPosition(), StoredPosition(0, 1))

@@ -96,8 +96,8 @@ def outside() -> Iterator[Services]:
 
 
 @pytest.fixture
-def store(embedded_dsn: str, today: Period, make_day: MakeDay) -> Iterator[Store]:
-    with Store.open(embedded_dsn) as store:
+def store(migrated_embedded_dsn: str, today: Period, make_day: MakeDay) -> Iterator[Store]:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         batches = [make_day(today.start - DAY, seed=1), make_day(today.start, seed=2, factor=1.2)]
         store.write(batches, "test", StoredPosition(), StoredPosition(0, 1))

@@ -32,7 +32,7 @@ class _Lifecycle:
 
 
 def test_state_of_every_flow_and_open_alerts(
-    embedded_dsn: str,
+    migrated_embedded_dsn: str,
     flow: FlowSpec,
     today: Period,
     english: Wording,
@@ -45,7 +45,7 @@ def test_state_of_every_flow_and_open_alerts(
         "steps: [{name: one, title: {en: One, zh: 一}, timeliness: {target: 1s}}]\n"
     )
     flows = {idle.name: idle, flow.name: flow}
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         batch = make_day(today.start, factor=1.5, source=Source.SIMULATED)
         store.write([batch], "test", StoredPosition(), StoredPosition(0, 1))
@@ -80,7 +80,7 @@ def test_state_of_every_flow_and_open_alerts(
     [(0.5, "fine", "no alert", "无告警"), (2.0, "learning", "still learning", "尚在学习")],
 )
 def test_a_flow_is_not_called_fine_before_it_is_judged(
-    embedded_dsn: str,
+    migrated_embedded_dsn: str,
     flow: FlowSpec,
     today: Period,
     english: Wording,
@@ -91,7 +91,7 @@ def test_a_flow_is_not_called_fine_before_it_is_judged(
     english_text: str,
     chinese_text: str,
 ) -> None:
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         store.write([make_day(today.start, factor=0.5)], "test", StoredPosition(), StoredPosition(0, 1))
         assert judged_steps(store) == {}

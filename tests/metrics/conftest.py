@@ -15,12 +15,12 @@ MakeBatch = Callable[..., ObservationBatch]
 
 
 @pytest.fixture
-def make_store(database_dsn: str) -> Iterator[MakeStore]:
+def make_store(migrated_dsn: str) -> Iterator[MakeStore]:
     """Open stores on one fresh database, at a clock that stands at 2026-01-01T00:00:00Z; migrated at the first."""
     stores: list[Store] = []
 
     def make(clock: Callable[[], float] = lambda: NOW, **settings: object) -> Store:
-        database = DatabaseSettings(database_dsn, connections_limit=3)
+        database = DatabaseSettings(migrated_dsn, connections_limit=3)
         store = Store(StoreSettings(database, **settings), clock=clock)  # type: ignore[arg-type]
         if not stores:
             store.migrate()

@@ -62,11 +62,11 @@ def test_steps_with_too_little_history_have_none(profile: Profile) -> None:
     assert baseline_bands(untested, START, START + HOUR) == []
 
 
-def test_what_was_said_of_the_past_stays_and_the_future_follows(embedded_dsn: str) -> None:
+def test_what_was_said_of_the_past_stays_and_the_future_follows(migrated_embedded_dsn: str) -> None:
     def band(hour: float, expected: float) -> BandHour:
         return BandHour("bill", "total", hour, expected, expected / 2, expected * 2)
 
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store.migrate()
         with store.connection() as connection:
             add_bands(connection, [band(START, 1.0), band(START + HOUR, 1.0)], START)

@@ -87,9 +87,9 @@ def test_windows_of_another_length_are_kept_apart_and_add_up_in_hours(make_store
 @hypothesis_settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from(["write", "late", "compact", "killed", "expire"]), min_size=3, max_size=8))
 def test_any_order_of_writing_killing_and_tidying_keeps_the_sums(
-    server: str, embedded_dsn: str, make_batch: Any, steps: list[str]
+    server: str, migrated_embedded_dsn: str, make_batch: Any, steps: list[str]
 ) -> None:
-    with Store.open(embedded_dsn) as store:
+    with Store.open(migrated_embedded_dsn) as store:
         store._clock = lambda: NOW
         store.migrate()
         with store.connection() as connection:

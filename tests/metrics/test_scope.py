@@ -63,8 +63,8 @@ def _sees(scope: DataScope, key: SeriesKey) -> bool:
 
 
 @pytest.fixture
-def store(embedded_dsn: str) -> Iterator[Store]:
-    with Store.open(embedded_dsn) as opened:
+def store(migrated_embedded_dsn: str) -> Iterator[Store]:
+    with Store.open(migrated_embedded_dsn) as opened:
         opened.migrate()
         yield opened
 

@@ -16,8 +16,8 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def store(embedded_dsn: str) -> Iterator[Store]:
-    with Store.open(embedded_dsn) as opened:
+def store(migrated_embedded_dsn: str) -> Iterator[Store]:
+    with Store.open(migrated_embedded_dsn) as opened:
         opened.migrate()
         yield opened
 
@@ -97,9 +97,9 @@ def test_near_a_moment_the_nearest_come_first(store: Store) -> None:
     assert near(store, AT, step=None)[:2] == ["other step", "at"]
 
 
-def test_old_events_are_removed_with_the_hours(embedded_dsn: str) -> None:
+def test_old_events_are_removed_with_the_hours(migrated_embedded_dsn: str) -> None:
     now = AT + 1200 * 86_400
-    with Store(Store.open(embedded_dsn).settings, clock=lambda: now) as store:
+    with Store(Store.open(migrated_embedded_dsn).settings, clock=lambda: now) as store:
         store.migrate()
         put(store, event("old"), event("lasts", AT, now), event("new", now))
         store.expire()

@@ -48,14 +48,14 @@ across:
 
 
 def test_a_wrong_total_once_in_a_thousand_is_exactly_that_by_verdict_and_between_steps(
-    tmp_path: Path, database_dsn: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, migrated_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     monkeypatch.setenv("CXGAUGE_CUSTOMER_KEYS", "1:" + "5a" * 32)
     flow = parse_flow(FLOW, "bill.yml")
     config = Config.parse("receiver: {port: 0}\nspool: {minimum_free_bytes: 1}", directory=tmp_path)
     began = time.time()
-    with ReceiverServer(config, {"bill": flow}, time.time) as server, Store.open(database_dsn) as store:
+    with ReceiverServer(config, {"bill": flow}, time.time) as server, Store.open(migrated_dsn) as store:
         store.migrate()
         writer = Writer(store, SpoolReader(config.spool.directory))
         stop = threading.Event()

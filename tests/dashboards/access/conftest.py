@@ -89,11 +89,11 @@ def sign_in(client: httpx.Client, name: str, password: str = PASSWORD, **fields:
 
 @pytest.fixture
 def site(
-    embedded_dsn: str, flow: FlowSpec, alert: Alert, make_day: Callable[..., ObservationBatch], tmp_path: Path
+    migrated_embedded_dsn: str, flow: FlowSpec, alert: Alert, make_day: Callable[..., ObservationBatch], tmp_path: Path
 ) -> Iterator[Site]:
     """A day of data and a firing alert; sign-in by name and password."""
     with ExitStack() as stack:
-        store = stack.enter_context(Store.open(embedded_dsn))
+        store = stack.enter_context(Store.open(migrated_embedded_dsn))
         store.migrate()
         store.write([make_day(START, seed=2)], "test", StoredPosition(), StoredPosition(0, 1))
         with store.connection() as connection:
