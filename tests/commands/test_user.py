@@ -65,8 +65,7 @@ def test_the_life_of_an_account(run: Any, embedded_dsn: str) -> None:
         "account enabled",
     ]  # fmt: skip
     everything = str(
-        _rows(embedded_dsn, "SELECT a::text FROM audit AS a")
-        + _rows(embedded_dsn, "SELECT a::text FROM accounts AS a")
+        _rows(embedded_dsn, "SELECT a::text FROM audit AS a") + _rows(embedded_dsn, "SELECT a::text FROM accounts AS a")
     )
     assert PASSWORD not in everything
     assert ANOTHER not in everything
