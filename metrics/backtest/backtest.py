@@ -310,9 +310,9 @@ class _Block:
             ):
                 columns = np.flatnonzero(same[owner])
                 target[:, columns] = season.take(columns).at(local)
-            places = np.flatnonzero(same[self.scope_stream]), np.flatnonzero(same[self.cell_stream])
-            for target, values in zip(other, self.clock.at(MONDAY + 60.0 * minutes, *places), strict=True):
-                target[..., places[0]] = values
+            places = np.flatnonzero(same[self.scope_stream])
+            for target, values in zip(other, self.clock.at(MONDAY + 60.0 * minutes, places), strict=True):
+                target[..., places] = values
             hour[:, same[test_stream]] = np.minimum(local.second // 3600, 23).astype(np.int64)[:, None]
         return level, expected, usual, hour, other
 

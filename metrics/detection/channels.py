@@ -18,8 +18,8 @@ __all__ = [
     "Grid",
     "ShiftInputs",
     "faded_drift",
+    "inputs_of_sums",
     "shift_inputs",
-    "shift_inputs_of_window",
     "volume_terms",
 ]
 
@@ -86,10 +86,22 @@ def shift_inputs(deviation: Floats, level: Floats, count: Floats, spread: Floats
         several[index] = len(inside) > 1
         for target, source in ((top, weighted), (bottom, weight), (seen, count), (first, leveled), (second, squared)):
             target[:, index] = source[:, inside].sum(axis=1)
-    return _inputs(top, bottom, seen, first, second, several)
+    return inputs_of_sums(top, bottom, seen, first, second, several)
 
 
-def _inputs(top: Floats, bottom: Floats, seen: Floats, first: Floats, second: Floats, several: Floats) -> ShiftInputs:
+def inputs_of_sums(
+    top: Floats, bottom: Floats, seen: Floats, first: Floats, second: Floats, several: Floats
+) -> ShiftInputs:
+    """From sums over the cells of scopes.
+
+    Args:
+        top: Σ of deviations by weight.
+        bottom: Σ of weights.
+        seen: Observations.
+        first: Σ of levels by observations.
+        second: Σ of squared levels by observations.
+        several: Scopes of more than one cell.
+    """
     some = seen > 0
     total = np.where(some, seen, 1.0)
     mean = np.where(some, first / total, 0.0)
@@ -98,21 +110,6 @@ def _inputs(top: Floats, bottom: Floats, seen: Floats, first: Floats, second: Fl
         residual = np.where(bottom > 0, top / bottom, 0.0)
         variance = np.where(bottom > 0, 1.0 / bottom, np.inf)
     return ShiftInputs(residual, variance, seen, mean, np.where(some & several, between / total, np.inf))
-
-
-def shift_inputs_of_window(
-    deviation: Floats, level: Floats, count: Floats, spread: Floats, fleet: Fleet, member: tuple[Integers, Integers]
-) -> ShiftInputs:
-    """:func:`shift_inputs` for one window, arrays ``[C]`` in and ``[S]`` out; ``member`` = cells and their scopes."""
-    cell, scope = member
-    scopes = len(fleet.scopes)
-    weight = count / spread
-    top, bottom, seen, first, second = (
-        np.bincount(scope, values[cell], minlength=scopes)
-        for values in (weight * deviation, weight, count, count * level, count * level**2)
-    )
-    several = np.bincount(scope, minlength=scopes) > 1
-    return _inputs(top, bottom, seen, first, second, several)
 
 
 def volume_terms(count: Floats, expected: Floats) -> tuple[Floats, Floats]:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..baseline.baseline import Profile
-from ..baseline.season import FINE_BINS, fine_bin
+from ..baseline.season import FINE_BINS, Season, fine_bin
 from .calendar import LocalTime, local_time
 from .settings import DetectionSettings
+from .sums import ScopeSums
 
 __all__ = ["CLOCK_SECONDS", "Alternatives", "Clock", "ClockState", "explain"]
 
@@ -80,72 +81,100 @@ class Clock:
     """Works out the alternatives of a profile's scopes at any time."""
 
     def __init__(self, profile: Profile, settings: DetectionSettings) -> None:
-        self._profile, self._settings = profile, settings
-        fleet, traffic = profile.fleet, profile.traffic
-        self._weight = np.zeros((len(fleet.cells), len(fleet.scopes)))
-        for index, inside in enumerate(fleet.members):
-            share = traffic[inside] if traffic[inside].any() else np.ones(len(inside))
-            self._weight[inside, index] = share / share.sum()
-        self._job = profile.season.job @ self._weight  # [types, 288, S]
-        strong = np.maximum(self._job.max(axis=1, keepdims=True), _JOB_LEAST)
-        near = np.stack([np.roll(self._job, lag, axis=1) for lag in (-1, 0, 1)])
-        self._job_least, self._job_most = near.min(axis=0) - self._job, near.max(axis=0) - self._job
-        running = self._job > 0.5 * strong
+        self._volume, self._settings = profile.volume, settings
+        self._season = _scope_season(profile)
+        self._scopes = len(profile.fleet.scopes)
+        # jobs are a matter of few scopes: what follows is about those alone
+        self._with_job = np.flatnonzero((self._season.job != 0).any(axis=(0, 1)))
+        job = self._season.job[..., self._with_job].astype(np.float64)  # [types, 288, …]
+        strong = np.maximum(job.max(axis=1, keepdims=True), _JOB_LEAST)
+        near = np.stack([np.roll(job, lag, axis=1) for lag in (-1, 0, 1)])
+        self._job, self._job_least, self._job_most = job, near.min(axis=0) - job, near.max(axis=0) - job
+        running = job > 0.5 * strong
         number = running.sum(axis=1)
-        height = np.where(running, self._job, 0.0).sum(axis=1) / np.maximum(number, 1)
-        earlier, later = np.zeros_like(running), np.zeros_like(running)
-        for lag in range(1, _JOB_EARLIER_BINS + 1):
-            earlier |= np.roll(running, -lag, axis=1)
-        for lag in range(1, _JOB_LATER_BINS + 1):
-            later |= np.roll(running, lag, axis=1)
-        self._earlier = np.where(earlier & ~running, height[:, None, :], 0.0)
-        again = np.zeros_like(running)
-        for lag in range(1, _JOB_AGAIN_BINS + 1):
-            again |= np.roll(running, lag, axis=1)
-        self._again = np.where(again & ~running, height[:, None, :], 0.0)
-        self._later = np.where(later & ~running, height[:, None, :], 0.0)
+        height = np.where(running, job, 0.0).sum(axis=1) / np.maximum(number, 1)
+        before, after, soon = (
+            _near(running, sign, bins)
+            for sign, bins in ((-1, _JOB_EARLIER_BINS), (1, _JOB_LATER_BINS), (1, _JOB_AGAIN_BINS))
+        )
+        self._earlier, self._later, self._again = (
+            np.where(each & ~running, height[:, None, :], 0.0) for each in (before, after, soon)
+        )
         self._duration = number * (86_400 / FINE_BINS) / settings.window_seconds
 
-    def at(
-        self, starts: Floats, scopes: Floats | slice = slice(None), cells: Floats | slice = slice(None)
-    ) -> list[Any]:
-        """The arrays of :class:`Alternatives` over windows ``[T, …]`` for some scopes and all their cells."""
-        profile = self._profile
+    def at(self, starts: Floats, scopes: Floats | slice = slice(None)) -> list[Any]:
+        """The arrays of :class:`Alternatives` over windows ``[T, …]`` for some scopes."""
         local = local_time(starts, self._settings)
-        season, volume = profile.season.take(cells), profile.volume.take(scopes)
-        weight = self._weight[cells][:, scopes]
-        level, expected = season.at(local) @ weight, volume.at(local)
+        everyone = isinstance(scopes, slice)
+        season = self._season if everyone else self._season.take(scopes)
+        volume = self._volume if everyone else self._volume.take(scopes)
+        level, expected = season.at(local), np.maximum(volume.at(local), 1.0)
         moved = [local_time(starts + seconds, self._settings) for seconds in CLOCK_SECONDS]
-        floor = 1.0
-        location = np.stack([season.at(other) @ weight - level for other in moved], axis=1)
-        traffic = np.stack(
-            [np.log(np.maximum(volume.at(other), floor) / np.maximum(expected, floor)) for other in moved], axis=1
-        )
+        location = np.stack([season.at(other) - level for other in moved], axis=1)
+        traffic = np.stack([np.log(np.maximum(volume.at(other), 1.0) / expected) for other in moved], axis=1)
+        place, own = self._jobs_of(scopes)
+        least, most = location, location
+        if len(own):
+            least, most = location.copy(), location.copy()
+            for target, edge in ((least, self._job_least), (most, self._job_most)):
+                slack = [edge[self._kind(other), fine_bin(other)][:, own] for other in moved]
+                target[:, :, place] += np.stack(slack, axis=1)
         kind, bins = self._kind(local), fine_bin(local)
-        slack = [
-            np.stack([edge[self._kind(other), fine_bin(other)][:, scopes] for other in moved], axis=1)
-            for edge in (self._job_least, self._job_most)
-        ]
-        return [
-            location,
-            traffic,
-            location + slack[0],
-            location + slack[1],
-            self._job_least[kind, bins][:, scopes],
-            self._job_most[kind, bins][:, scopes],
-            self._job[kind, bins][:, scopes],
-            self._earlier[kind, bins][:, scopes],
-            self._later[kind, bins][:, scopes],
-            self._again[kind, bins][:, scopes],
-            self._duration[kind][:, scopes],
-        ]
+        jobs = [self._job_least, self._job_most, self._job, self._earlier, self._later, self._again]
+        by_window = [*(values[kind, bins] for values in jobs), self._duration[kind]]
+        return [location, traffic, least, most, *(_placed(values[:, own], place, level.shape) for values in by_window)]
 
     def now(self, start: float) -> Alternatives:
         """The alternatives at one window."""
         return Alternatives(*(values[0] for values in self.at(np.array([start]))))
 
+    def _jobs_of(self, scopes: Floats | slice) -> tuple[Integers, Integers]:
+        """Of the scopes asked for, those that have a job: their places there, and among all that have one."""
+        if isinstance(scopes, slice):
+            return self._with_job, np.arange(len(self._with_job))
+        where = np.full(self._scopes, -1)
+        where[self._with_job] = np.arange(len(self._with_job))
+        place = np.flatnonzero(where[scopes] >= 0)
+        return place, where[scopes][place]
+
     def _kind(self, local: LocalTime) -> Any:
         return local.day_type if self._job.shape[0] > 1 else np.zeros_like(local.day_type)
+
+
+def _scope_season(profile: Profile) -> Season:
+    """The season of each scope: that of its cells, by their usual traffic."""
+    fleet, season = profile.fleet, profile.season
+    add = ScopeSums(fleet.members, len(fleet.cells))
+    if add.same:
+        return season
+    traffic = np.asarray(profile.traffic, dtype=np.float64)
+    whole = add(traffic)
+    # of scopes without traffic every cell counts alike
+    share, number = np.divide(1.0, whole, out=np.zeros(len(whole)), where=whole > 0), add(np.ones(len(traffic)))
+    parts = []
+    for values in (season.level, season.week, season.job):
+        out = np.zeros((*values.shape[:2], len(whole)), dtype=np.float32)
+        for first, second in np.ndindex(values.shape[:2]):
+            row = values[first, second]
+            if row.any():
+                weighted = add(row * traffic) * share
+                out[first, second] = weighted if whole.all() else np.where(whole > 0, weighted, add(row) / number)
+        parts.append(out)
+    return Season(*parts)
+
+
+def _near(running: Floats, sign: int, bins: int) -> Floats:
+    """Whether a job runs within so many bins after (``sign`` -1) or before."""
+    found = np.zeros_like(running)
+    for lag in range(1, bins + 1):
+        found |= np.roll(running, sign * lag, axis=1)
+    return found
+
+
+def _placed(values: Floats, place: Integers, shape: tuple[int, ...]) -> Floats:
+    out = np.zeros(shape)
+    out[:, place] = values
+    return out
 
 
 @dataclass(slots=True)

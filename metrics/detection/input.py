@@ -54,7 +54,7 @@ class Measurements:
         sum_log: Sum of ln seconds, ``[R]``; NaN where it is not known.
         sum_log_sq: Sum of squared ln seconds, ``[R]``; NaN where it is not known.
         offsets: Histogram of row ``i`` is ``buckets[offsets[i]:offsets[i+1]]``, ``[R+1]``.
-        buckets: Bucket numbers on :attr:`Fleet.grid`.
+        buckets: Bucket numbers on :attr:`Fleet.grid`, integers of any width.
         bucket_counts: Observations in each of ``buckets``.
         failed: Failures by outcome column, ``[R, F]``.
         tried: Trials by outcome column, ``[R, F]``.
@@ -154,7 +154,7 @@ class Measurements:
             rollup.sum_log,
             rollup.sum_log_sq,
             rollup.offsets.astype(np.int64),
-            rollup.buckets.astype(np.int64),
+            rollup.buckets,
             rollup.bucket_counts.astype(np.float64),
             np.asfortranarray(np.concatenate([rollup.verdicts, rollup.checks[:, :, 1]], axis=1), dtype=np.float64),
             np.asfortranarray(tried, dtype=np.float64),
