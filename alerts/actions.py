@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from ..metrics.specification.flow import FlowSpec
@@ -19,9 +20,13 @@ from ..metrics.store.store import Store
 from .alert import Alert, Silence, Transition, alert_from_json
 from .announcer import Announcer, enqueue, severity_by_flow
 from .lifecycle import Lifecycle, LifecycleSettings, UnknownAlertError
-from .records import load_lifecycle, save_lifecycle, store_silence
+from .records import find_silence, load_lifecycle, save_lifecycle, store_silence
 
-__all__ = ["Actions"]
+__all__ = ["Actions", "UnknownSilenceError"]
+
+
+class UnknownSilenceError(LookupError):
+    """There is no such silence, or it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,27 @@ class Actions:
         with self.store.connection() as connection, connection.transaction():
             lock_alerts(connection)
             store_silence(connection, silence)
-            details = {"seconds": seconds, "flow": flow, "comment": comment}
+            details = {"seconds": seconds, "flow": flow, "step": step, "comment": comment, "maintenance": maintenance}
+            details |= {"dimensions": dict(dimensions), "from": _iso(start), "to": _iso(start + seconds)}
             audit(connection, by, "silence", silence.id, details, self.address)
         return silence
+
+    def end_silence(self, id_: str, by: str) -> Silence:
+        """End a silence now; one that has not begun never does. ``id_`` may be the beginning of an id.
+
+        Raises:
+            UnknownSilenceError: no silence has this id, several ids begin so, or it is over.
+        """
+        now = self.clock()
+        with self.store.connection() as connection, connection.transaction():
+            lock_alerts(connection)
+            silence = find_silence(connection, id_)
+            if silence is None or silence.ends_at <= now:
+                raise UnknownSilenceError(f"no silence that is not over has the id {id_!r}")
+            ended = replace(silence, starts_at=min(silence.starts_at, now), ends_at=now, ended_by=by)
+            store_silence(connection, ended)
+            audit(connection, by, "silence ended", ended.id, {"flow": ended.flow}, self.address)
+        return ended
 
     def _act(
         self, prefix: str, by: str, action: str, act: Callable[[Lifecycle, str, float], list[Transition]]
@@ -119,3 +142,7 @@ class Actions:
             enqueue(connection, outgoing, now)
             audit(connection, by, action, id_, {"note": transitions[0].note}, self.address)
         return lifecycle.alerts[id_]
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -216,7 +216,8 @@ class Silence:
     """A span in which matching alerts are kept but nobody is told.
 
     ``flow``, ``step`` and ``kind`` are patterns (``*`` matches anything); ``dimensions`` must all be
-    in the alert's scope. A maintenance window also keeps its minutes from teaching the baseline.
+    in the alert's scope. A maintenance window also keeps its minutes from teaching the baseline. ``ended_by`` ended it
+    early.
     """
 
     id: str
@@ -229,6 +230,7 @@ class Silence:
     kind: str = "*"
     dimensions: tuple[tuple[str, str], ...] = ()
     maintenance: bool = False
+    ended_by: str = ""
 
     def matches(self, alert: Alert, now: float) -> bool:
         """Whether the silence holds this alert's messages back at ``now``."""

@@ -11,6 +11,7 @@ from ..metrics.store.alerts import (
     AlertRow,
     SilenceRow,
     TransitionRow,
+    find_silences,
     read_current_alerts,
     read_silences,
     save_alert,
@@ -21,7 +22,7 @@ from ..metrics.store.connection import Connection
 from .alert import Alert, Severity, Silence, Transition, alert_from_json, to_json
 from .lifecycle import Lifecycle, LifecycleSettings
 
-__all__ = ["load_lifecycle", "load_silences", "save_lifecycle", "store_silence"]
+__all__ = ["find_silence", "load_lifecycle", "load_silences", "save_lifecycle", "store_silence"]
 
 _SILENCE = TypeAdapter(Silence)
 _SILENCES_KEPT_SECONDS = 86400.0
@@ -56,9 +57,15 @@ def save_lifecycle(
     )
 
 
-def load_silences(connection: Connection, now: float) -> list[Silence]:
-    """Silences that have not ended long ago."""
-    return [_SILENCE.validate_json(text) for text in read_silences(connection, now - _SILENCES_KEPT_SECONDS)]
+def load_silences(connection: Connection, now: float, kept_seconds: float = _SILENCES_KEPT_SECONDS) -> list[Silence]:
+    """Silences that have not ended long ago, by their beginning."""
+    return [_SILENCE.validate_json(text) for text in read_silences(connection, now - kept_seconds)]
+
+
+def find_silence(connection: Connection, prefix: str) -> Silence | None:
+    """The silence with this id, or the only one whose id begins so."""
+    found = find_silences(connection, prefix)
+    return _SILENCE.validate_json(found[0]) if prefix and len(found) == 1 else None
 
 
 def store_silence(connection: Connection, silence: Silence) -> None:

@@ -60,6 +60,7 @@ def add(
     """
     from ..dashboards.access.sign_in import NAME_PATTERN
     from ..metrics.store.accounts import add_account
+    from ._audited import checked_scope
     from ._installation import fail, load_config
 
     settings = load_config(config)
@@ -67,7 +68,7 @@ def add(
         raise fail(
             f"name {name!r} cannot be one; use up to 64 lower-case letters, digits, . _ @ -, a letter or digit first"
         )
-    seen = _scope(settings, flow, dimension)
+    seen = checked_scope(settings, flow, dimension)
     hashed = _ask_password(settings, name)
     with _changing(settings) as (connection, audit):
         made = add_account(connection, name, role.value, seen, at=_now(), password=hashed)
@@ -204,12 +205,13 @@ def scope(
     from ..dashboards.access.words import scope_words
     from ..dashboards.wording import Wording
     from ..metrics.store.accounts import set_access
+    from ._audited import checked_scope
     from ._installation import fail, load_config
 
     settings = load_config(config)
     if everything == bool(flow or dimension):
         raise fail("say what may be seen: --flow NAME, --dimension NAME=VALUE, or --all alone")
-    seen = _scope(settings, flow, dimension)
+    seen = checked_scope(settings, flow, dimension)
     with _changing(settings) as (connection, audit):
         account = _own_account(connection, name)
         set_access(connection, account.id, account.role, seen)
@@ -241,32 +243,6 @@ def _own_account(connection: Connection, name: str) -> Account:
     if account.issuer is not None:
         raise fail(f"{name} signs in at {account.issuer}; sign_in.openid.grants decides what it may do and see")
     return account
-
-
-def _scope(settings: Config, flows: list[str] | None, dimensions: list[str] | None) -> DataScope:
-    """Which data; names are checked against the flows, so that a typing error hides nothing by chance."""
-    from ..metrics.configuration.config import SpecificationError
-    from ..metrics.specification.flow import load_flows
-    from ..metrics.store.scope import DataScope
-    from ._installation import fail
-
-    try:
-        known = load_flows(settings.flows.directory) if flows or dimensions else {}
-    except SpecificationError as error:
-        raise fail(str(error)) from None
-    for flow in flows or ():
-        if flow not in known:
-            raise fail(
-                f"--flow {flow} is not a flow of {settings.flows.directory}; known are {', '.join(sorted(known))}"
-            )
-    limits: dict[str, set[str]] = {}
-    names = sorted({one.name for flow in known.values() for one in flow.dimensions})
-    for dimension in dimensions or ():
-        name, _, value = dimension.partition("=")
-        if name not in names or not value:
-            raise fail(f"--dimension {dimension} is not NAME=VALUE with a dimension of the flows: {', '.join(names)}")
-        limits.setdefault(name, set()).add(value)
-    return DataScope.of(flows or None, limits)
 
 
 def _given(role: str, scope: DataScope) -> dict[str, Any]:
@@ -302,9 +278,9 @@ def _changing(settings: Config) -> Iterator[tuple[Connection, Callable[[str, str
     import getpass
 
     from ..metrics.store.audit import COMMAND_LINE, audit
-    from ._installation import open_store
+    from ._audited import changing
 
-    with open_store(settings) as store, store.connection() as connection, connection.transaction():
+    with changing(settings) as connection:
 
         def note(action: str, subject: str, details: dict[str, Any]) -> None:
             audit(connection, getpass.getuser(), action, subject, details, COMMAND_LINE)

@@ -21,17 +21,23 @@ from ..metrics.configuration.config import Config
 from ..metrics.specification.flow import FlowSpec
 from ..metrics.store.scope import EVERYTHING, DataScope
 from ..metrics.store.store import Store
-from .access.audit_page import AdministrationPages
+from .access.accounts_page import AccountsPage
+from .access.audit_page import AuditPage
 from .access.control import AccessControl
 from .access.headers import SafeHeaders
 from .access.pages import AccessPages
 from .access.passwords import Passwords
 from .access.scoped_pages import ScopedPages, visible_flows
+from .access.service_tokens import ServiceTokens
 from .access.sessions import Sessions
 from .access.sign_in import SignIn
 from .exposition.health import HealthFigures
 from .pages.actions import AlertActions
+from .pages.improvement_forms import ImprovementForms
+from .pages.report_forms import ReportForms
 from .pages.routes import Pages
+from .pages.silence_forms import SilenceForms
+from .scheduled.asked import AskedReports
 
 __all__ = ["HttpParts", "application"]
 
@@ -77,8 +83,10 @@ class HttpParts:
 def application(parts: HttpParts) -> Starlette:
     """The application: ``/-/healthy``, ``/-/ready``, ``/metrics``, sign-in and the pages."""
     scoped = ScopedPages(lambda scope: _pages(parts, scope).routes())
-    failure = _pages(parts, EVERYTHING).failure
+    pages = _pages(parts, EVERYTHING)
+    failure, refuse = pages.failure, pages.refused
     sessions = Sessions(parts.store, parts.config, parts.clock)
+    asked = AskedReports(parts.store, parts.config, parts.flows, parts.clock)
     sign_in = SignIn(parts.store, parts.config, parts.clock, parts.passwords)
 
     def healthy(_request: Request) -> Response:
@@ -105,8 +113,12 @@ def application(parts: HttpParts) -> Starlette:
         Route("/-/ready", ready),
         Route("/metrics", metrics),
         *AccessPages(parts.store, parts.config, parts.clock, sign_in, sessions).routes(),
-        *AdministrationPages(parts.store, parts.config, parts.clock).routes(),
-        *AlertActions(parts.store, parts.config, parts.flows, parts.clock).routes(),
+        *AuditPage(parts.store, parts.config, parts.clock).routes(),
+        *AccountsPage(parts.store, parts.config, parts.flows, parts.clock, refuse).routes(),
+        *AlertActions(parts.store, parts.config, parts.flows, parts.clock, refuse).routes(),
+        *ImprovementForms(parts.store, parts.config, parts.flows, parts.clock, refuse).routes(),
+        *ReportForms(asked, parts.config, parts.store.settings.window_seconds, parts.clock, refuse).routes(),
+        *SilenceForms(parts.store, parts.config, parts.flows, parts.clock, refuse).routes(),
         *scoped.routes(),
         Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
     ]
@@ -114,7 +126,14 @@ def application(parts: HttpParts) -> Starlette:
         routes=routes,
         middleware=[
             Middleware(SafeHeaders, secure=lambda: parts.config().http.is_secure),
-            Middleware(AccessControl, routes=routes, config=parts.config, sessions=sessions, failure=failure),
+            Middleware(
+                AccessControl,
+                routes=routes,
+                config=parts.config,
+                sessions=sessions,
+                tokens=ServiceTokens(parts.store, parts.clock),
+                failure=failure,
+            ),
         ],
         exception_handlers={psycopg.Error: database_away, 404: not_found},
     )

@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
-__all__ = ["PROGRAM_VARIABLE", "PdfError", "find_chromium", "html_to_pdf"]
+__all__ = ["PROGRAM_VARIABLE", "PdfBusyError", "PdfError", "find_chromium", "html_to_pdf"]
 
 PROGRAM_VARIABLE = "CXGAUGE_CHROMIUM"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 _TIMEOUT_SECONDS = 120
+_AT_ONCE = 2  # a Chromium takes a processor and hundreds of megabytes
 _FLAGS = (
     "--headless",
     "--disable-gpu",
@@ -23,6 +25,13 @@ _FLAGS = (
     "--hide-scrollbars",
     "--no-pdf-header-footer",
 )
+
+
+_printing = threading.BoundedSemaphore(_AT_ONCE)
+
+
+class PdfBusyError(RuntimeError):
+    """As many PDFs as may be printed at once are being printed."""
 
 
 class PdfError(RuntimeError):
@@ -45,13 +54,23 @@ def find_chromium() -> Path:
     return Path(found)
 
 
-def html_to_pdf(html: str) -> bytes:
-    """Print a self-contained HTML page.
+def html_to_pdf(html: str, wait_seconds: float = 300.0) -> bytes:
+    """Print a self-contained HTML page; two are printed at once, others wait for ``wait_seconds`` at most.
 
     Raises:
+        PdfBusyError: two others were being printed all the while.
         PdfError: Chromium is not there, failed, or took longer than two minutes.
     """
     program = find_chromium()
+    if not _printing.acquire(timeout=wait_seconds):
+        raise PdfBusyError(f"{_AT_ONCE} other PDFs are being printed; try again in a moment")
+    try:
+        return _print(program, html)
+    finally:
+        _printing.release()
+
+
+def _print(program: Path, html: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="cxgauge-pdf-") as folder:
         page, result = Path(folder, "report.html"), Path(folder, "report.pdf")
         page.write_text(html, "utf-8")

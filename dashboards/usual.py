@@ -11,11 +11,13 @@ from ..metrics.rollup import Origin
 from ..metrics.store.store import Store
 from .figure_types import Period
 
-__all__ = ["UsualBlocks", "usual_blocks"]
+__all__ = ["UsualBlocks", "usual_blocks", "usual_range"]
 
 _DAYS = 14
 _DAY, _HOUR = 86_400, 3_600
 _FEWEST_BLOCKS = 2
+_FEWEST_DAYS = 5
+_RANGE_HOURS_MOST = 31 * 24
 _FEWEST_ANSWERS = 50  # fewer show the noise of counting rather than what is usual
 
 
@@ -70,3 +72,34 @@ def usual_blocks(store: Store, flow: str, step: str, period: Period) -> UsualBlo
         if len(counts) >= _FEWEST_BLOCKS:
             return UsualBlocks(low, counts, of_days)
     return UsualBlocks(low, np.zeros((0, 0)), of_days=False)
+
+
+def usual_range(store: Store, flow: str, step: str, period: Period) -> list[tuple[float, float, float]]:
+    """Hours of a period with the range of the geometric means of the same hours of the fourteen days before.
+
+    For those of whose customers no baseline is learnt by themselves: a range of what was, without a promise that so
+    many windows lie in it. At least five days must have that hour.
+
+    Returns:
+        ``(start, low, high)``, seconds; none for a period of more than a month.
+    """
+    start = int(period.start // _HOUR * _HOUR)
+    hours = -(-int(period.end - start) // _HOUR)
+    if not 0 < hours <= _RANGE_HOURS_MOST:
+        return []
+    rollup, _ = store.read_rollups(start - _DAYS * _DAY, period.end, flow, step, hours=True)
+    rollup = rollup.select((rollup.origin != Origin.PROBE) & (rollup.count > 0))
+    if not len(rollup):
+        return []
+    place = ((rollup.window_start - (start - _DAYS * _DAY)) // _HOUR).astype(np.int64)
+    length = _DAYS * 24 + hours
+    counts = np.bincount(place, weights=rollup.count, minlength=length)[:length]
+    sums = np.bincount(place, weights=rollup.sum_log, minlength=length)[:length]
+    means = np.where(counts >= _FEWEST_ANSWERS, sums / np.maximum(counts, 1), np.nan)
+    found = []
+    for hour in range(hours):
+        same = means[hour : hour + _DAYS * 24 : 24]
+        known = same[np.isfinite(same)]
+        if len(known) >= _FEWEST_DAYS:
+            found.append((float(start + hour * _HOUR), float(np.exp(known.min())), float(np.exp(known.max()))))
+    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..alerts.figures import Figures
 from ..metrics.specification.flow import FlowSpec
+from ..metrics.store.scope import DataScope
 from ..metrics.translation import Language, Translator, translator
 from .figure_types import ChangeFigure, ChangeStatus, Comparison, Conclusion, Estimate, Period
 from .release_split import RELEASE, releases_of
@@ -301,6 +302,11 @@ class Wording:
     def _unit(self, seconds: float) -> tuple[float, str]:
         if seconds < 0.1:
             return 1000.0, " 毫秒" if self.language == "zh" else " ms"
+    def part(self, scope: DataScope) -> str:
+        """Which data somebody sees, by the names of flows and values."""
+        flows = [] if scope.flows is None else [", ".join(sorted(scope.flows)) or NOTHING]
+        return "; ".join([*flows, *(f"{name}={'|'.join(sorted(values))}" for name, values in scope.dimensions)])
+
         return 1.0, " 秒" if self.language == "zh" else " s"
 
 

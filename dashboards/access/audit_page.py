@@ -1,11 +1,10 @@
-"""The pages of administrators: the audit, and who has an account."""
+"""The page of administrators that shows the audit."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -13,18 +12,17 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ...metrics.configuration.config import Config
-from ...metrics.store.accounts import Account, read_accounts
 from ...metrics.store.audit import COMMAND_LINE, AuditFilter, AuditRow, audit_actions, read_audit
 from ...metrics.store.store import Store
 from ..pages.request import SPANS, PageRequest, read_request
-from ..pages.table import Cells, Column, Row, Table, table_csv
+from ..pages.table import Cells, Column, Row, Table
+from ..pages.table_files import table_response
 from ..rendering import render
 from ..wording import Wording
 from .identity import access_of
-from .permissions import Role
-from .words import action_words, role_words, scope_words
+from .words import action_words
 
-__all__ = ["AUDIT_FILTERS", "AdministrationPages"]
+__all__ = ["AUDIT_FILTERS", "AuditPage"]
 
 AUDIT_FILTERS = ("actor", "action", "subject", "before")
 _SHOWN = 100
@@ -32,11 +30,11 @@ _EXPORTED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class AdministrationPages:
+class AuditPage:
     """Answers administrators; reads the whole store, whatever the scope, because routes ask for the permission.
 
     Attributes:
-        store: Where audit and accounts are.
+        store: Where the audit is.
         config: Gives the configuration in force.
         clock: Seconds since 1970 UTC.
     """
@@ -46,8 +44,8 @@ class AdministrationPages:
     clock: Callable[[], float]
 
     def routes(self) -> list[Route]:
-        """The routes."""
-        return [Route("/audit", self._audit), Route("/accounts", self._accounts)]
+        """The route."""
+        return [Route("/audit", self._audit)]
 
     def _audit(self, request: Request) -> Response:
         try:
@@ -69,16 +67,6 @@ class AdministrationPages:
         }
         return self._answer(request, asked, "audit.html.j2", table, values)
 
-    def _accounts(self, request: Request) -> Response:
-        try:
-            asked = self._asked(request)
-        except ValueError as error:
-            return PlainTextResponse(f"{error}\n", 400)
-        with self.store.connection() as connection:
-            accounts = read_accounts(connection)
-        table = _accounts_table(accounts, asked.wording)
-        return self._answer(request, asked, "accounts.html.j2", table, {"table": table})
-
     def _asked(self, request: Request, own: tuple[str, ...] = (), *, renewed: bool = False) -> PageRequest:
         config = self.config()
         return read_request(
@@ -95,9 +83,7 @@ class AdministrationPages:
         self, request: Request, asked: PageRequest, template: str, table: Table, values: Mapping[str, Any]
     ) -> Response:
         if asked.table:
-            day = f"{datetime.fromtimestamp(asked.now, asked.wording.zone):%Y-%m-%d}"
-            headers = {"content-disposition": f'attachment; filename="{table.name}-{day}.csv"'}
-            return Response(table_csv(table, asked.wording), media_type="text/csv; charset=utf-8", headers=headers)
+            return table_response(table, asked)
         return HTMLResponse(
             render(template, asked.wording, page=asked, spans=SPANS, access=access_of(request), **values)
         )
@@ -125,7 +111,7 @@ def _audit_table(rows: list[AuditRow], w: Wording) -> Table:
                 cells.time(row.at),
                 cells.words(row.actor or "–"),
                 cells.words(action_words(row.action, w), style="nowrap"),
-                cells.words(row.subject, f"/alerts/{row.subject}" if _is_alert(row) else ""),
+                cells.words(row.subject, _subject_page(row)),
                 cells.words(_details(row.details)),
                 cells.words(text("command line") if row.address == COMMAND_LINE else row.address, style="nowrap"),
             ))
@@ -135,8 +121,15 @@ def _audit_table(rows: list[AuditRow], w: Wording) -> Table:
     )  # fmt: skip
 
 
-def _is_alert(row: AuditRow) -> bool:
-    return row.action in ("acknowledge", "assign", "comment", "accept")
+def _subject_page(row: AuditRow) -> str:
+    """Where what was done something to is shown; empty if nowhere."""
+    if row.action in ("acknowledge", "assign", "comment", "accept"):
+        return f"/alerts/{row.subject}"
+    if row.action.startswith("improvement "):
+        return f"/improvements/{row.subject}"
+    if row.action == "report asked for":
+        return f"/reports/{row.subject}"
+    return "/silences" if row.action.startswith(("silence", "incident")) else ""
 
 
 def _details(details: Mapping[str, Any]) -> str:
@@ -146,25 +139,3 @@ def _details(details: Mapping[str, Any]) -> str:
         if value not in ("", None, {}, [])
     ]
     return "; ".join(said)
-
-
-def _accounts_table(accounts: list[Account], w: Wording) -> Table:
-    text, cells = w.translator.text, Cells(w)
-    columns = (
-        text("Name"), text("Role"), text("Data"), text("Signs in"), text("Last sign-in"), text("State"),
-    )  # fmt: skip
-    rows = tuple(
-        Row((
-            cells.words(one.name),
-            cells.words(role_words(Role(one.role), w)),
-            cells.words(scope_words(one.scope, w)),
-            cells.words(one.issuer or text("with a password")),
-            cells.time(one.signed_in_at),
-            cells.words(
-                text("disabled since {at}", at=w.time(one.disabled_at // 1)) if one.disabled_at else text("in use")
-            ),
-        ))
-        for one in accounts
-    )  # fmt: skip
-    note = text("Accounts are made and changed on the command line: cxgauge user --help")
-    return Table("accounts", text("Accounts"), tuple(Column(heading) for heading in columns), rows, note=note)

@@ -6,6 +6,7 @@ import hmac
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import ceil
 from urllib.parse import urlencode
 
 import psycopg
@@ -25,6 +26,7 @@ from .address import came_by_proxy, client_address, is_local, is_within, names_l
 from .forms import FormError, parse_form, read_body, refuse_foreign
 from .identity import Access
 from .permissions import ROUTES, Permission, Role, Rule
+from .service_tokens import ServiceTokens, TokenRefused
 from .sessions import Sessions, form_token, new_identifier, session_hash
 
 __all__ = ["AccessControl", "cookie_name", "route_of", "set_cookie"]
@@ -68,6 +70,7 @@ class AccessControl:
         routes: Its routes.
         config: Gives the configuration in force.
         sessions: Where sessions are.
+        tokens: Knows programs by their tokens.
         failure: Makes a page that says what went wrong.
     """
 
@@ -77,10 +80,11 @@ class AccessControl:
         routes: Sequence[BaseRoute],
         config: Callable[[], Config],
         sessions: Sessions,
+        tokens: ServiceTokens,
         failure: Failure,
     ) -> None:
         self._app, self._routes, self._config = app, routes, config
-        self._sessions, self._failure = sessions, failure
+        self._sessions, self._tokens, self._failure = sessions, tokens, failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
@@ -108,7 +112,9 @@ class AccessControl:
         body: bytes | None = getattr(request.state, "body", None)
         again = receive if body is None else _replay(body, receive)
         try:
-            await self._app(scope, again, _with_cookie(request, watched, self._config()))
+            program = getattr(getattr(request.state, "access", None), "is_program", False)
+            answer = _without_cookies(watched) if program else _with_cookie(request, watched, self._config())
+            await self._app(scope, again, answer)
         except Exception as error:
             trace = "".join(traceback.format_exception(error))  # without local variables: one may be a password
             _log.error("page failed", path=request.url.path, trace=trace)
@@ -125,12 +131,28 @@ class AccessControl:
             rule = ROUTES.get(found)
         if not config.sign_in.is_required and rule is not Rule.PUBLIC and (refusal := _refuse_strangers(request)):
             return refusal
-        access = request.state.access = await self._identify(request, config)
+        program = None if rule in (Rule.PUBLIC, Rule.MACHINE) else _bearer(request)
+        found_out = await (self._identify(request, config) if program is None else self._program(request, program))
+        if isinstance(found_out, Response):
+            return found_out
+        access = request.state.access = found_out
         if rule is Rule.MACHINE:
             return self._admit_machine(request, config)
         if refusal := self._refuse(request, rule, access):
             return refusal
         return None if request.method in _SAFE else await self._admit_form(request, config, access)
+
+    async def _program(self, request: Request, token: str) -> Access | Response:
+        """Which program asks, by its token alone: cookies do not count beside one."""
+        address = client_address(request, self._config().http)
+        found = await run_in_threadpool(self._tokens.find, token, address)
+        if isinstance(found, TokenRefused):
+            _log.warning("a service token was refused", reason=found.reason, address=address)
+            headers = {"www-authenticate": 'Bearer error="invalid_token"'} if not found.wait_seconds else {}
+            if found.wait_seconds:
+                headers["retry-after"] = str(ceil(found.wait_seconds))
+            return PlainTextResponse(f"{found.reason}\n", found.status, headers=headers)
+        return Access(f"service:{found.name}", Role(found.role), found.scope, "", address, is_program=True)
 
     def _refuse(self, request: Request, rule: Permission | Rule | None, access: Access) -> Response | None:
         if rule is None:
@@ -140,6 +162,8 @@ class AccessControl:
             return _ask_to_sign_in(request)
         if isinstance(rule, Permission) and not access.may(rule):
             return self._failure(request, 403, "forbidden")
+        if rule is Rule.SIGNED_IN and access.is_program:
+            return self._failure(request, 403, "forbidden")  # a program has no account, password or session
         return None
 
     async def _identify(self, request: Request, config: Config) -> Access:
@@ -189,9 +213,9 @@ class AccessControl:
 
     async def _admit_form(self, request: Request, config: Config, access: Access) -> Response | None:
         try:
-            refuse_foreign(request, config.http)
+            refuse_foreign(request, None if access.is_program else config.http)
             body = await read_body(request)
-            request.state.form = parse_form(body, access.form_token)
+            request.state.form = parse_form(body, None if access.is_program else access.form_token)
         except FormError as error:
             return PlainTextResponse(f"{error}\n", error.status)
         request.state.body = body
@@ -237,6 +261,23 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def _bearer(request: Request) -> str | None:
+    """The token that a program sends; ``None`` when it is no program that asks."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _without_cookies(send: Send) -> Send:
+    """Programs get no cookies."""
+
+    async def clean(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [pair for pair in message["headers"] if pair[0].lower() != b"set-cookie"]
+        await send(message)
+
+    return clean
 
 
 def _with_cookie(request: Request, send: Send, config: Config) -> Send:

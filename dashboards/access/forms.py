@@ -29,16 +29,18 @@ class FormError(ValueError):
         self.status = status
 
 
-def refuse_foreign(request: Request, http: HttpConfig) -> None:
+def refuse_foreign(request: Request, http: HttpConfig | None) -> None:
     """Refuse what another site sends in a visitor's name, by the browser's own word on where it comes from.
+
+    Without ``http`` a program sends it, which no site can make do so: it must be a form all the same.
 
     Raises:
         FormError: it comes from elsewhere, or is no form.
     """
     origin = request.headers.get("origin")
-    if origin is not None and not _is_own(origin, request, http):
+    if http is not None and origin is not None and not _is_own(origin, request, http):
         raise FormError("the form is not from this site")
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if http is not None and request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise FormError("the form is not from this site")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise FormError("what changes something must be a form: application/x-www-form-urlencoded", 415)
@@ -65,8 +67,8 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def parse_form(body: bytes, token: str) -> dict[str, str]:
-    """The fields, without characters that are not for print.
+def parse_form(body: bytes, token: str | None) -> dict[str, str]:
+    """The fields as they came; ``token`` is what they must carry, ``None`` of a program, which has none.
 
     Raises:
         FormError: it is malformed, or does not carry the token.
@@ -76,6 +78,9 @@ def parse_form(body: bytes, token: str) -> dict[str, str]:
     except ValueError:
         raise FormError("the form cannot be read", 400) from None
     fields = {name: values[-1] for name, values in parsed.items()}
+    if token is None:
+        fields.pop("token", None)
+        return fields
     if not token or not hmac.compare_digest(token.encode(), fields.pop("token", "").encode()):
         raise FormError("the form is out of date: load the page again")
     return fields

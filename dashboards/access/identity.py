@@ -26,6 +26,7 @@ class Access:
         account_id: The account's number; ``None`` without one.
         session_hash: Names the session; empty without one.
         has_password: Whether the password is kept here and can be changed here.
+        is_program: Whether it is a program with a token of its own.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Access:
     account_id: int | None = None
     session_hash: bytes = b""
     has_password: bool = False
+    is_program: bool = False
 
     def may(self, permission: Permission | str) -> bool:
         """Whether the role allows it."""

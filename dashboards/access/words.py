@@ -97,5 +97,18 @@ def action_words(action: str, w: Wording) -> str:
         "comment": text("alert commented"),
         "accept": text("new level accepted"),
         "silence": text("alerts silenced"),
+        "silence ended": text("silence ended"),
+        "incident": text("incident reported"),
+        "incident ended": text("incident ended"),
+        "improvement planned": text("improvement planned"),
+        "improvement changed": text("improvement changed"),
+        "improvement done": text("improvement in effect"),
+        "improvement dropped": text("improvement given up"),
+        "improvement reopened": text("improvement taken up again"),
+        "report asked for": text("report asked for"),
+        "service token added": text("service token added"),
+        "service token revoked": text("service token revoked"),
+        "service token refused": text("service token refused"),
+        "service token used": text("service token used from a new address"),
     }
     return known.get(action, action)

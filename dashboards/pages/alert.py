@@ -46,7 +46,7 @@ def alert_page(store: Store, flows: Mapping[str, FlowSpec], identity: str, asked
     step = next((one for one in flow.steps if one.name == alert.scope.step), None) if flow else None
     end = alert.resolved_at or asked.now
     period = around(alert.lead.started_at, end, asked.now)
-    tables = [_members(alert, flow, w), _affected(alert, w), _history(transitions, w)]
+    tables = [_members(alert, flow, w), _affected(alert, w), _history(alert, transitions, w)]
     charts: list[Chart] = []
     if flow is not None:
         events = read_events(store, flow.name, period, alert.scope.step)
@@ -171,21 +171,55 @@ def _own_note(transition: Transition) -> str:
     return "" if transition.kind in (TransitionKind.JOINED, TransitionKind.RECOVERED) else transition.note
 
 
-def _history(transitions: list[Transition], w: Wording) -> Table:
+def _history(alert: Alert, transitions: list[Transition], w: Wording) -> Table:
+    """Who did what when, and how large it was found to be meanwhile; oldest first."""
     cells, text = Cells(w), w.translator.text
-    rows = tuple(
-        Row(
-            (
-                cells.time(one.at),
-                cells.words(transition_words(one, w)),
-                cells.words(one.by),
-                cells.words(one.note if one.by else _own_note(one)),
-            )
+    nothing = Cell("")
+    entries = [
+        (
+            one.at,
+            Row(
+                (
+                    cells.time(one.at),
+                    cells.words(transition_words(one, w)),
+                    cells.words(one.by),
+                    cells.words(one.note if one.by else _own_note(one)),
+                    nothing,
+                    nothing,
+                ),
+                "person" if one.by else one.kind.value,
+            ),
         )
         for one in transitions
+    ]
+    entries += [
+        (
+            one.at,
+            Row(
+                (
+                    cells.time(one.at),
+                    cells.words(text("its size as far as known then")),
+                    cells.words(""),
+                    cells.words(""),
+                    Cell(w.relative(expm1(one.effect)), expm1(one.effect), low=expm1(one.effect_low),
+                         high=expm1(one.effect_high), note=_interval(one.effect_low, one.effect_high, w)),
+                    cells.count(one.observations),
+                ),
+                "size",
+            ),
+        )
+        for one in alert.history
+    ]  # fmt: skip
+    entries.sort(key=lambda entry: entry[0])
+    columns = (
+        Column(text("Time")),
+        Column(text("What")),
+        Column(text("Who")),
+        Column(text("Note")),
+        Column(text("Change (95 % interval)"), text("ratio"), number=True, interval=True),
+        Column(text("Observations"), text("count"), number=True),
     )
-    columns = (Column(text("Time")), Column(text("What")), Column(text("Who")), Column(text("Note")))
-    return Table("history", text("History"), columns, rows, empty=text("Nothing yet."))
+    return Table("history", text("History"), columns, tuple(row for _, row in entries), empty=text("Nothing yet."))
 
 
 def transition_words(transition: Transition, w: Wording) -> str:

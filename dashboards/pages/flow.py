@@ -7,10 +7,11 @@ from typing import Any
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.store import Store
 from ..report.report import Report, build_report
-from ..report.view import comparison_notes, improvement_lines, method, mix_lines, quality, too_few_steps
+from ..report.view import comparison_notes, method, mix_lines, quality, too_few_steps
 from .change_table import change_table
 from .funnel_table import funnel_table
-from .moments import alert_table, event_table, read_events
+from .improvement_table import improvements_of
+from .moments import alert_table, deviation_table, event_table, read_events
 from .request import PageRequest
 from .table import Cell, Cells, Column, Row, Table
 
@@ -32,6 +33,8 @@ def flow_page(store: Store, flow: FlowSpec, asked: PageRequest) -> dict[str, Any
         _verdicts(report),
         _checks(report),
         alert_table(report, asked),
+        deviation_table(report),
+        improvements_of(report, asked),
         event_table(read_events(store, flow.name, asked.period), asked),
     ]
     return {
@@ -42,7 +45,6 @@ def flow_page(store: Store, flow: FlowSpec, asked: PageRequest) -> dict[str, Any
         "notes": comparison_notes(report),
         "quality": quality(report),
         "mix_lines": mix_lines,
-        "improvements": improvement_lines(report),
         "method": method(report),
     }
 

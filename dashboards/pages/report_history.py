@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -28,6 +29,7 @@ REPORT_FILTERS = ("flow", "page")
 
 _PAGE_LENGTH = 50
 _PAGES_MOST = 1_000
+_OFTEN_SECONDS = 3
 _FILE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts allow-downloads"
@@ -72,7 +74,7 @@ def _run_table(runs: list[ReportRun], flows: Mapping[str, FlowSpec], asked: Page
             (
                 cells.words(w.days(run.start, run.end), f"/reports/{run.run_id}"),
                 cells.words(_title(run, flows, w)),
-                cells.words(run.schedule, style="nowrap"),
+                cells.words(_origin(run, w), style="nowrap"),
                 cells.words(run.headline or _state(run, w), style=_style(run), emphasis=bool(run.headline)),
                 cells.chips(
                     [Chip(kind.upper(), "file", f"/reports/{run.run_id}/report.{kind}") for kind in run.formats]
@@ -134,6 +136,7 @@ def report_run_page(
         return None
     w = asked.wording
     cells, text = Cells(w), w.translator.text
+    waits = run.state == "waiting" and run.asked_by is not None
     states = {"waiting": text("not yet"), "delivered": text("delivered"), "failed": text("failed")}
     rows = tuple(
         Row((cells.words(_target(each, w)), cells.words(states[each.state]), cells.words(each.error or "")))
@@ -141,7 +144,10 @@ def report_run_page(
     )
     columns = (Column(text("Goes to")), Column(text("State")), Column(text("Remark")))
     return {
+        "page": replace(asked, renewed=waits, often=_OFTEN_SECONDS),
         "run": run,
+        "waits": waits,
+        "origin": _origin(run, w),
         "title": _title(run, flows, w),
         "said": run.headline or _state(run, w),
         "error": run.error or "",
@@ -173,6 +179,11 @@ def _run(store: Store, flows: Mapping[str, FlowSpec], run_id: str) -> ReportRun 
     with store.connection() as connection:
         runs = read_runs(connection, run_id=run_id, flows=list(flows))
     return runs[0] if runs else None
+
+
+def _origin(run: ReportRun, w: Wording) -> str:
+    """The schedule, or who asked for it."""
+    return run.schedule if run.asked_by is None else w.translator.text("asked for by {who}", who=run.asked_by)
 
 
 def _title(run: ReportRun, flows: Mapping[str, FlowSpec], w: Wording) -> str:

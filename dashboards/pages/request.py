@@ -15,13 +15,13 @@ from ..periods import COMPARISONS, aligned, compared_period, parse_moment
 from ..release_split import RELEASE, releases_of
 from ..wording import Wording
 
-__all__ = ["LANGUAGE_COOKIE", "SPANS", "PageRequest", "read_request"]
+__all__ = ["LANGUAGE_COOKIE", "LONGEST_SECONDS", "SPANS", "PageRequest", "read_request"]
 
 LANGUAGE_COOKIE = "cxgauge_language"
 SPANS = {"1h": 3_600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 _DEFAULT_SPAN = "24h"
 _CLIPPED_SECONDS = 3 * 86_400
-_LONGEST_SECONDS = 400 * 86_400
+LONGEST_SECONDS = 400 * 86_400
 _LIVE_SECONDS = {"1h": 10}
 _LIVE_SECONDS_ELSE = 30
 _OWN_LIMIT = 200
@@ -41,7 +41,9 @@ class PageRequest:
         own: Parameters of this page alone, such as filters; links to the page itself keep them.
         live: Whether pages of a span up to now may bring themselves up to date: unless switched off.
         renewed: Whether this very page is one that does.
-        table: Name of the table that is wanted as CSV instead of the page; empty for the page.
+        table: Name of the table that is wanted as a file instead of the page; empty for the page.
+        form: What kind of file: ``csv`` or ``json``.
+        often: How often the page brings itself up to date, seconds; 0 for what its span asks for.
     """
 
     path: str
@@ -54,6 +56,8 @@ class PageRequest:
     live: bool = False
     renewed: bool = False
     table: str = ""
+    form: str = "csv"
+    often: int = 0
 
     @property
     def compared(self) -> Comparison | None:
@@ -87,7 +91,9 @@ class PageRequest:
     @property
     def live_seconds(self) -> int:
         """How often the page brings itself up to date; 0 for never."""
-        return _LIVE_SECONDS.get(self.span or "", _LIVE_SECONDS_ELSE) if self.live and self.renewed else 0
+        if not (self.live and self.renewed):
+            return 0
+        return self.often or _LIVE_SECONDS.get(self.span or "", _LIVE_SECONDS_ELSE)
 
     def beside(self, places: int) -> str:
         """This page, as many periods of the same length later (or, negative, earlier)."""
@@ -130,13 +136,14 @@ def read_request(
         raise ValueError(f"compare={compare!r} is not known; write one of {', '.join(COMPARISONS)}")
     wording = Wording(language, zone)
     kept = {name: query[name][:_OWN_LIMIT] for name in own if query.get(name)}
-    table = query.get("table", "first") if query.get("format") == "csv" else ""
+    form = "json" if query.get("format") == "json" else "csv"
+    table = query.get("table", "first") if query.get("format") in ("csv", "json") else ""
     if query.get("from") or query.get("to"):
         start = parse_moment(query.get("from") or "7d", zone, now)
         period = aligned(start, parse_moment(query.get("to") or "now", zone, now), window_seconds)
-        if period.seconds > _LONGEST_SECONDS:
+        if period.seconds > LONGEST_SECONDS:
             raise ValueError("the period is longer than 400 days; choose a shorter one")
-        return PageRequest(request.url.path, wording, period, None, compare, now, kept, table=table)
+        return PageRequest(request.url.path, wording, period, None, compare, now, kept, table=table, form=form)
     span = query.get("span", _DEFAULT_SPAN)
     if span not in SPANS:
         raise ValueError(f"span={span!r} is not known; write one of {', '.join(SPANS)}")
@@ -145,7 +152,7 @@ def read_request(
     end = float(-(-now // step) * step)
     live = query.get("live") != "off"
     return PageRequest(
-        request.url.path, wording, Period(end - length, end), span, compare, now, kept, live, renewed, table
+        request.url.path, wording, Period(end - length, end), span, compare, now, kept, live, renewed, table, form
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,29 +15,38 @@ from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.store import Store
 from ..access.identity import access_of
 from ..exposition.health import HealthFigures
-from ..pdf import PdfError
+from ..pdf import PdfBusyError, PdfError
 from ..periods import COMPARISONS
 from ..rendering import render
 from ..report.files import REPORT_TYPES, render_report
 from ..report.report import build_report
+from ..scheduled.asked import of_part
 from ..wording import Wording
-from .actions import NAME_COOKIE
 from .alert import alert_page
 from .alert_list import ALERT_FILTERS, alerts_page
 from .data import data_page
+from .deeds import NAME_COOKIE
 from .flow import flow_page, way_page
+from .improvement_list import (
+    LEDGER_FILTERS,
+    NEW_FIELDS,
+    improvement_page,
+    improvements_page,
+    new_improvement_page,
+)
 from .overview import overview_page
 from .report_history import REPORT_FILTERS, report_file, report_run_page, reports_page
 from .request import LANGUAGE_COOKIE, SPANS, PageRequest, read_request
 from .search import search_page
+from .silences import silences_page
 from .step import step_page
-from .table import Table, table_csv
+from .table import Table
+from .table_files import table_response
 
 __all__ = ["Pages"]
 
 _Page = Callable[[PageRequest, Request], tuple[str, dict[str, Any]]]
 _YEAR_SECONDS = 365 * 86_400
-_FILE_NAME_LIMIT = 150
 
 
 class NotFoundError(LookupError):
@@ -70,6 +78,10 @@ class Pages:
             Route("/search", self._answer(self._search, ("q",))),
             Route("/data", self._answer(self._data, renewed=True)),
             Route("/alerts/{alert}", self._answer(self._alert)),
+            Route("/improvements", self._answer(self._improvements, LEDGER_FILTERS)),
+            Route("/improvements/new", self._answer(self._new_improvement, NEW_FIELDS)),
+            Route("/improvements/{improvement}", self._answer(self._improvement)),
+            Route("/silences", self._answer(self._silences)),
             Route("/flows/{flow}/report.{format}", self._report),
             Route("/reports", self._answer(self._reports, REPORT_FILTERS)),
             Route("/reports/{run}", self._answer(self._report_run)),
@@ -84,6 +96,12 @@ class Pages:
         access = getattr(request.state, "access", None)
         return HTMLResponse(render("failure.html.j2", wording, kind=kind, reason="", page=None, access=access), status)
 
+    def refused(self, request: Request, status: int, reason: str) -> Response:
+        """A page that says why a form was refused."""
+        wording = Wording(self._language(request), self._config().timezone)
+        values = {"kind": "form", "reason": reason, "page": None, "access": access_of(request)}
+        return HTMLResponse(render("failure.html.j2", wording, **values), status)
+
     def _language(self, request: Request) -> Any:
         wanted = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
         return wanted if wanted in ("en", "zh") else self._config().language
@@ -91,7 +109,7 @@ class Pages:
     def _answer(
         self, page: _Page, own: tuple[str, ...] = (), *, renewed: bool = False
     ) -> Callable[[Request], Response]:
-        """Answer with a page, or with one of its tables as CSV.
+        """Answer with a page, or with one of its tables as a file.
 
         Args:
             page: Makes it.
@@ -108,8 +126,10 @@ class Pages:
             except ValueError as error:
                 return self._refused(request, str(error))
             if asked.table:
-                return self._csv(asked, values.get("tables", []), request)
-            values |= {"page": asked, "spans": SPANS, "comparisons": COMPARISONS, "access": access_of(request)}
+                return self._table(asked, values.get("tables", []), request)
+            values = (
+                {"page": asked} | values | {"spans": SPANS, "comparisons": COMPARISONS, "access": access_of(request)}
+            )
             text = render(template, asked.wording, **values)
             response = HTMLResponse(text, headers={"cache-control": "no-store"})
             if "lang" in request.query_params:
@@ -128,15 +148,11 @@ class Pages:
         values = {"kind": "request", "reason": reason, "page": None, "access": access_of(request)}
         return HTMLResponse(render("failure.html.j2", wording, **values), 400)
 
-    def _csv(self, asked: PageRequest, tables: Sequence[Table], request: Request) -> Response:
+    def _table(self, asked: PageRequest, tables: Sequence[Table], request: Request) -> Response:
         table = next((one for one in tables if asked.table in (one.name, "first")), None)
         if table is None:
             return self.failure(request, 404, "missing")
-        page = "-".join(part for part in asked.path.split("/") if part) or "overview"
-        day = f"{datetime.fromtimestamp(asked.period.start, asked.wording.zone):%Y-%m-%d}"
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{page}-{table.name}-{day}")[-_FILE_NAME_LIMIT:]
-        headers = {"content-disposition": f'attachment; filename="{name}.csv"', "cache-control": "no-store"}
-        return Response(table_csv(table, asked.wording), media_type="text/csv; charset=utf-8", headers=headers)
+        return table_response(table, asked)
 
     def _read(self, request: Request, own: tuple[str, ...] = (), *, renewed: bool = False) -> PageRequest:
         config = self._config()
@@ -160,7 +176,7 @@ class Pages:
         return "overview.html.j2", overview_page(self._store, self._flows(), asked)
 
     def _flow(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
-        return "flow.html.j2", flow_page(self._store, self._spec(request), asked)
+        return "flow.html.j2", flow_page(self._store, self._spec(request), asked) | _name(request)
 
     def _way(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
         return "way.html.j2", way_page(self._store, self._spec(request), asked)
@@ -190,9 +206,12 @@ class Pages:
             return self.failure(request, 404, "missing")
         except ValueError as error:
             return PlainTextResponse(f"{error}\n", 400)
-        report = build_report(self._store, flow, asked.period, asked.compared, asked.wording, now=asked.now)
+        part = of_part(flow, access_of(request).scope)
+        report = build_report(self._store, part, asked.period, asked.compared, asked.wording, now=asked.now)
         try:
-            content = render_report(self._store, report, kind)
+            content = render_report(self._store, report, kind, wait_seconds=0.0)
+        except PdfBusyError as error:
+            return PlainTextResponse(f"{error}\n", 503, headers={"retry-after": "10"})
         except (PdfError, ValueError) as error:
             return PlainTextResponse(f"{error}\n", 503)
         day = f"{datetime.fromtimestamp(asked.period.start, asked.wording.zone):%Y-%m-%d}"
@@ -222,4 +241,26 @@ class Pages:
         values = alert_page(self._store, self._flows(), request.path_params["alert"], asked)
         if values is None:
             raise NotFoundError(request.path_params["alert"])
-        return "alert.html.j2", values | {"name": request.cookies.get(NAME_COOKIE, "")}
+        return "alert.html.j2", values | _name(request)
+
+    def _improvements(self, asked: PageRequest, _request: Request) -> tuple[str, dict[str, Any]]:
+        return "improvements.html.j2", improvements_page(self._store, self._flows(), asked)
+
+    def _new_improvement(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        values = new_improvement_page(self._store, self._flows(), asked, access_of(request).scope)
+        return "new_improvement.html.j2", values | _name(request)
+
+    def _improvement(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        values = improvement_page(self._store, self._flows(), request.path_params["improvement"], asked)
+        if values is None:
+            raise NotFoundError(request.path_params["improvement"])
+        return "improvement.html.j2", values | _name(request)
+
+    def _silences(self, asked: PageRequest, request: Request) -> tuple[str, dict[str, Any]]:
+        values = silences_page(self._store, self._flows(), asked, access_of(request).scope)
+        return "silences.html.j2", values | _name(request)
+
+
+def _name(request: Request) -> dict[str, str]:
+    """What somebody who has not signed in was called last."""
+    return {"name": request.cookies.get(NAME_COOKIE, "")}

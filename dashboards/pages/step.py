@@ -23,7 +23,8 @@ from ..step_data import StepData
 from ..usual import UsualBlocks, usual_blocks
 from ..wording import Wording
 from .change_table import change_table
-from .moments import alert_table, concerns, event_marks, event_table, read_events
+from .improvement_table import improvements_of
+from .moments import alert_table, concerns, deviation_table, event_marks, event_table, read_events
 from .request import PageRequest
 from .table import Cell, Cells, Chip, Column, Row, Table
 
@@ -38,6 +39,7 @@ __all__ = [
 _EXAMPLES = 10
 _EXAMPLE_SECONDS = 3_600.0  # single observations are many: only the end of the period is read
 _HORIZON_SECONDS = 3_600.0
+_DAY_SECONDS = 86_400.0
 _FEWEST_RECENT = 100  # fewer show the noise of counting
 
 
@@ -63,6 +65,8 @@ def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) 
         _dimensions(dimension_rows(flow, rows.rollup, rows.keys), w),
         example_table(store, flow.name, step.name, Period(max(period.start, end - _EXAMPLE_SECONDS), end), {}, w),
         alert_table(report, asked, step.name),
+        deviation_table(report, step.name),
+        improvements_of(report, asked, step.name),
         event_table(events, asked),
     ]
     return {
@@ -123,12 +127,21 @@ def _since_the_alert(
 
 
 def _sensitivity(store: Store, flow: FlowSpec, step: StepSpec, w: Wording) -> tuple[str, str]:
-    """The smallest slow-down that the detector finds within an hour, and what to say below it."""
+    """The smallest slow-down that the detector finds within an hour, and what to say below it: within a day, too."""
     text = w.translator.text
+    if store.scope.dimensions:
+        return "–", text("not for a part: detection judges all customers together")
     found = step_sensitivity(store, flow.name, step.name, _HORIZON_SECONDS)
     if found is None or not isfinite(found.ratio):
         return "–", text("the step is still learnt") if found is None or not found.reason else text("not judged yet")
-    return w.relative(expm1(log(found.ratio))), text("found within an hour in half of all cases, at usual traffic")
+    hour = w.relative(expm1(log(found.ratio)))
+    day = step_sensitivity(store, flow.name, step.name, _DAY_SECONDS)
+    if day is None or not isfinite(day.ratio):
+        return hour, text("found within an hour in half of all cases, at usual traffic")
+    return hour, text(
+        "found within an hour in half of all cases, at usual traffic; within a day {change}",
+        change=w.relative(expm1(log(day.ratio))),
+    )
 
 
 def step_charts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..figures import comparison_count, flow_figures
 from ..funnel import InstanceCounts, empty_funnel, funnel_of
 from ..judged import Judged
 from ..release_split import RELEASE
+from ..usual import usual_range
 
 __all__ = [
     "FlowHistory",
@@ -75,23 +77,36 @@ class Rows:
 
 
 def read_rows(
-    store: Store, flow: str, step: str | None, period: Period, compared: Comparison | None, *, now: float
+    store: Store,
+    flow: str,
+    step: str | None,
+    period: Period,
+    compared: Comparison | None,
+    *,
+    now: float,
+    dimensions: Mapping[str, str] | None = None,
 ) -> Rows:
     """Read both periods: up to three days by the window, longer ones by the hour if they begin and end with one."""
     hours = _by_the_hour(period) and (compared is None or _by_the_hour(compared.period))
     oldest = min(period.start, compared.period.start if compared else period.start)
     if not hours and now - oldest > store.settings.retention.windows_days * 86_400:
         hours = True  # windows are no longer kept
-    rollup, keys = store.read_rollups(period.start, period.end, flow, step, hours=hours, origins=_ALL_ORIGINS)
+    rollup, keys = store.read_rollups(
+        period.start, period.end, flow, step, dimensions=dimensions, hours=hours, origins=_ALL_ORIGINS
+    )
     if compared is None or compared.kind.startswith(RELEASE):
         return Rows(rollup, None, keys)
     span = compared.period
-    earlier, more = store.read_rollups(span.start, span.end, flow, step, hours=hours, origins=_ALL_ORIGINS)
+    earlier, more = store.read_rollups(
+        span.start, span.end, flow, step, dimensions=dimensions, hours=hours, origins=_ALL_ORIGINS
+    )
     return Rows(rollup, earlier, {**keys, **more})
 
 
 def read_bands(store: Store, flow: str, step: str, period: Period) -> list[tuple[float, float, float]]:
     """Hours of a period with the range that is usual in them: ``(start, low, high)``, seconds; none before learning."""
+    if store.scope.dimensions:  # baselines are of all customers together
+        return usual_range(store, flow, step, period)
     parameters = {"flow": flow, "step": step, "start": period.start, "end": period.end}
     with store.connection() as connection:
         return connection.execute(named_query("report.bands"), parameters).fetchall()

@@ -23,10 +23,11 @@ REPORT_TYPES = {
 """Formats and their media types."""
 
 
-def render_report(store: Store, report: Report, kind: str) -> str | bytes:
-    """The report as a file of a format of :data:`REPORT_TYPES`.
+def render_report(store: Store, report: Report, kind: str, *, wait_seconds: float = 300.0) -> str | bytes:
+    """The report as a file of a format of :data:`REPORT_TYPES`; a PDF waits for others for ``wait_seconds`` at most.
 
     Raises:
+        PdfBusyError: others are being printed.
         PdfError: there is no Chromium to print with, or it failed.
         ValueError: the format is not known, or a package it needs is not installed.
     """
@@ -42,6 +43,6 @@ def render_report(store: Store, report: Report, kind: str) -> str | bytes:
         case "html":
             return with_scripts(report_html(report, read_pictures(store, report)))
         case "pdf":
-            return html_to_pdf(report_html(report, read_pictures(store, report)))
+            return html_to_pdf(report_html(report, read_pictures(store, report)), wait_seconds)
         case _:
             raise ValueError(f"format {kind!r} is not known; write one of {', '.join(REPORT_TYPES)}")

@@ -78,7 +78,9 @@ def build_report(
     entries = [
         entry
         for entry in read_improvements(store, flow.name)
-        if entry.planned_at < period.end and any(step.name == entry.step for step in flow.steps)
+        if entry.planned_at < period.end
+        and (entry.dropped_at is None or entry.dropped_at >= period.start)
+        and any(step.name == entry.step for step in flow.steps)
     ]
     found = outcomes(store, flow, entries, wording, until=period.end, now=now)
     composed = compose_report(flow, figures, alerts, deviations, wording, now=now)
@@ -107,3 +109,5 @@ def _detectable(store: Store, flow: FlowSpec) -> dict[str, Detectable]:
         if changes[0] is not None:
             found[step.name] = Detectable(values[0], values[1])
     return found
+    if store.scope.dimensions:  # what is learnt is of all customers together
+        return {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ...alerts.alert import Alert, AlertState, Resolution
 from ..figure_types import ChangeFigure, ChangeStatus, Period, StepFigures
 from ..headline import sentences
+from ..improvement_words import customers_words, measure_words
 from ..release_split import RELEASE
 from ..wording import NOTHING, Wording
 from .report import Report
@@ -145,16 +146,19 @@ def improvement_lines(report: Report) -> list[str]:
         }  # fmt: skip
         name = w.check_title(report.flow, entry.step, check) if check else measures.get(entry.measure, entry.measure)
         values = {
-            "step": report.flow.step(entry.step).title.in_language(w.language), "measure": name,
-            "action": entry.action, "owner": entry.owner,
+            "step": w.listed([report.flow.step(entry.step).title.in_language(w.language), *customers_words(entry)]),
+            "measure": measure_words(report.flow, entry, w), "action": entry.action, "owner": entry.owner or NOTHING,
         }  # fmt: skip
-        if entry.done_at is None:
+        if entry.dropped_at is not None:
+            lines.append(text("{step}, {measure}: “{action}” ({owner}) was given up", **values))
+        elif entry.done_at is None:
             lines.append(text("{step}, {measure}: “{action}” ({owner}) is planned, due {due}",
+            failures = entry.measure.startswith("check:")
                               due=entry.due or NOTHING, **values))  # fmt: skip
         else:
             lines.append(text(
                 "{step}, {measure}: “{action}” ({owner}), done {at}: {verdict}; {levels}, {change}",
-                at=w.time(entry.done_at), verdict=w.status(change, rate=rate, failures=bool(check)),
+                at=w.time(entry.done_at), verdict=w.status(change, rate=rate, failures=failures),
                 levels=w.levels(change, rate=rate), change=w.change(change, rate=rate), **values,
             ))  # fmt: skip
     return lines

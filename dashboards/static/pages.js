@@ -45,6 +45,7 @@ async function refresh() {
     const found = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = found.getElementById("content");
     if (next === null || busy(content)) return;
+    if (found.body.dataset.live === undefined) clearInterval(timer); // nothing more to wait for
     const before = place(content);
     content.replaceWith(next);
     takePlace(next, before);
@@ -55,4 +56,4 @@ async function refresh() {
   }
 }
 
-if (seconds > 0) setInterval(refresh, seconds * 1000);
+const timer = seconds > 0 ? setInterval(refresh, seconds * 1000) : undefined;

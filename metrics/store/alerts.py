@@ -34,6 +34,7 @@ __all__ = [
     "completions",
     "detector_state",
     "enqueue_message",
+    "find_silences",
     "given_up_messages",
     "lock_alerts",
     "mark_delivered",
@@ -326,6 +327,11 @@ def save_deviation(connection: Connection, deviation: Deviation, alert_id: str |
 def read_silences(connection: Connection, ending_after: float) -> list[str]:
     """Documents of silences that end at or after a time."""
     return [row[0] for row in connection.execute(named_query("alerts.silences"), {"ending_after": ending_after})]
+
+
+def find_silences(connection: Connection, prefix: str) -> list[str]:
+    """Documents of (at most two) silences whose id begins so."""
+    return [row[0] for row in connection.execute(named_query("alerts.find_silences"), {"prefix": prefix})]
 
 
 def save_silence(connection: Connection, row: SilenceRow) -> None:

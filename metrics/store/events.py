@@ -12,7 +12,15 @@ from ..change_event import ChangeEvent
 from .connection import Connection
 from .named_queries import named_query
 
-__all__ = ["StoredEvent", "events_near", "events_within", "put_events"]
+__all__ = [
+    "StoredEvent",
+    "end_event",
+    "events_near",
+    "events_of_kinds",
+    "events_within",
+    "find_event",
+    "put_events",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +79,24 @@ def events_near(
     """Events concerning a step that began in [start, end] or were going on at ``moment``, nearest first."""
     values = {"moment": moment, "start": start, "end": end, "flow": flow, "step": step, "limit": limit}
     return [StoredEvent(*row) for row in connection.execute(named_query("events.nearest"), values).fetchall()]
+
+
+def events_of_kinds(
+    connection: Connection, kinds: Iterable[str], flows: Iterable[str], start: float, end: float, *, limit: int
+) -> list[StoredEvent]:
+    """Events of some kinds and flows (or of all flows) that began in [start, end) or last into it, newest first."""
+    values = {"kinds": list(kinds), "flows": list(flows), "start": start, "end": end, "limit": limit}
+    return [StoredEvent(*row) for row in connection.execute(named_query("events.of_kinds"), values).fetchall()]
+
+
+def find_event(connection: Connection, identity: str, kinds: Iterable[str]) -> StoredEvent | None:
+    """The event of this identity, if it is of one of these kinds."""
+    values = {"identity": identity, "kinds": list(kinds)}
+    row = connection.execute(named_query("events.identified"), values).fetchone()
+    return None if row is None else StoredEvent(*row)
+
+
+def end_event(connection: Connection, identity: str, kinds: Iterable[str], at: float) -> bool:
+    """Say that an event is over; false when there is none, or it was over before."""
+    values = {"identity": identity, "kinds": list(kinds), "at": at}
+    return connection.execute(named_query("events.end"), values).rowcount > 0

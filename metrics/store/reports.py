@@ -37,7 +37,7 @@ __all__ = [
 
 _DESCRIBED = (
     "run_id", "schedule", "flow", "start", "end", "due_at", "state", "trial", "attempts", "made_at", "error",
-    "language", "title", "status", "headline",
+    "language", "title", "status", "headline", "asked_by", "asked", "dimensions",
 )  # fmt: skip
 
 
@@ -76,7 +76,11 @@ class DeliveryState:
 
 @dataclass(frozen=True, slots=True)
 class ReportRun:
-    """One report of the history; ``state`` is ``waiting``, ``made`` or ``failed``. A trial was asked for by hand."""
+    """One report of the history; ``state`` is ``waiting``, ``made`` or ``failed``. A trial was asked for by hand.
+
+    ``asked_by`` had it made on a page (``asked``: comparison, formats, language); ``None`` when a schedule did.
+    ``dimensions`` says of which customers it speaks; empty for all.
+    """
 
     run_id: str
     schedule: str
@@ -93,6 +97,9 @@ class ReportRun:
     title: str | None
     status: str | None
     headline: str | None
+    asked_by: str | None
+    asked: dict[str, Any]
+    dimensions: dict[str, list[str]]
     formats: tuple[str, ...]
     deliveries: tuple[DeliveryState, ...]
 

@@ -20,7 +20,7 @@ from .migrations import MigrationPlan, migrate, plan
 from .named_queries import named_query
 from .read import CUSTOMERS_AND_SIMULATED, CustomersHit, Example, ReadPath
 from .retention import Housekeeping, Retention, RetentionResult
-from .scope import DataScope
+from .scope import EVERYTHING, DataScope
 from .scoped import RestrictedStores
 from .write import Part, Position, StoredPosition, WritePath, WriteResult
 
@@ -109,6 +109,11 @@ class Store:
         self._database.close()
 
     # -- what a person may see ------------------------------------------------------------------------
+
+    @property
+    def scope(self) -> DataScope:
+        """What this store shows."""
+        return EVERYTHING
 
     @property
     def unrestricted(self) -> Store:
@@ -244,16 +249,17 @@ class Store:
 
 
 class ScopedStore(Store):
-    """Reads like :class:`Store`, but only what the scope shows; writing fails in the database.
-
-    Attributes:
-        scope: What is shown.
-    """
+    """Reads like :class:`Store`, but only what the scope shows; writing fails in the database."""
 
     def __init__(self, whole: Store, database: Database, scope: DataScope) -> None:
         super().__init__(whole.settings, clock=whole._clock, database=database)
-        self.scope = scope
+        self._scope = scope
         self._whole = whole
+
+    @property
+    def scope(self) -> DataScope:
+        """What this store shows."""
+        return self._scope
 
     @property
     def unrestricted(self) -> Store:
@@ -262,7 +268,7 @@ class ScopedStore(Store):
 
     def restricted(self, scope: DataScope) -> Store:
         """A scope cannot be exchanged for another."""
-        if scope != self.scope:
+        if scope != self._scope:
             raise PermissionError("a restricted store cannot be given another scope; ask the whole store")
         return self
 

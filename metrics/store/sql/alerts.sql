@@ -106,6 +106,9 @@ INSERT INTO deviations (
 -- name: silences
 SELECT document::text FROM silences WHERE ends_at >= to_timestamp(%(ending_after)s) ORDER BY starts_at, silence_id
 
+-- name: find_silences
+SELECT document::text FROM silences WHERE starts_with(silence_id, %(prefix)s) ORDER BY silence_id LIMIT 2
+
 -- name: save_silence
 INSERT INTO silences (silence_id, starts_at, ends_at, author, comment, document)
 VALUES (

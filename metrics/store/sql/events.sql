@@ -35,3 +35,22 @@ LIMIT %(limit)s
 DELETE FROM events WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM events WHERE coalesce(ended_at, at) < to_timestamp(%(before)s) LIMIT %(limit)s
 ))
+
+-- name: of_kinds
+-- Events of some kinds that began within a span or last into it, newest first.
+SELECT
+    extract(epoch FROM at)::float8, extract(epoch FROM ended_at)::float8, kind, flow, step, title, details, version, identity
+FROM events
+WHERE kind = ANY (%(kinds)s) AND (flow IS NULL OR flow = ANY (%(flows)s))
+    AND at < to_timestamp(%(end)s) AND (at >= to_timestamp(%(start)s) OR coalesce(ended_at, 'infinity') >= to_timestamp(%(start)s))
+ORDER BY at DESC, event_id DESC
+LIMIT %(limit)s
+
+-- name: identified
+SELECT
+    extract(epoch FROM at)::float8, extract(epoch FROM ended_at)::float8, kind, flow, step, title, details, version, identity
+FROM events WHERE identity = %(identity)s AND kind = ANY (%(kinds)s) ORDER BY event_id LIMIT 1
+
+-- name: end
+UPDATE events SET ended_at = greatest(at, to_timestamp(%(at)s))
+WHERE identity = %(identity)s AND kind = ANY (%(kinds)s) AND (ended_at IS NULL OR ended_at > to_timestamp(%(at)s))

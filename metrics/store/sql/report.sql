@@ -83,14 +83,3 @@ WHERE alert_id = %(alert_id)s ORDER BY sequence
 SELECT extract(epoch FROM hour)::float8, low_seconds, high_seconds FROM baseline_bands
 WHERE flow = %(flow)s AND step = %(step)s AND hour > to_timestamp(%(start)s) - interval '1 hour' AND hour < to_timestamp(%(end)s)
 ORDER BY hour
-
--- name: add_improvement
-INSERT INTO events (at, kind, flow, step, title, details)
-VALUES (to_timestamp(%(at)s), 'improvement', %(flow)s, %(step)s, %(title)s, %(details)s)
-
--- name: finish_improvement
-UPDATE events SET ended_at = to_timestamp(%(at)s) WHERE kind = 'improvement' AND details ->> 'id' = %(id)s
-
--- name: improvements
-SELECT extract(epoch FROM at)::float8, extract(epoch FROM ended_at)::float8, flow, step, title, details FROM events
-WHERE kind = 'improvement' AND (%(flow)s::text IS NULL OR flow = %(flow)s) ORDER BY at, event_id

@@ -23,7 +23,7 @@ ON CONFLICT DO NOTHING
 UPDATE report_runs SET attempts = attempts + 1, next_attempt_at = to_timestamp(%(until)s)
 WHERE run_id = (
     SELECT run_id FROM report_runs
-    WHERE state = 'waiting' AND next_attempt_at <= to_timestamp(%(now)s)
+    WHERE state = 'waiting' AND next_attempt_at <= to_timestamp(%(now)s) AND asked_by IS NULL
         AND (%(run_id)s::text IS NULL OR run_id = %(run_id)s)
     ORDER BY due_at, run_id LIMIT 1 FOR UPDATE SKIP LOCKED
 )
@@ -77,7 +77,7 @@ UPDATE report_deliveries SET state = 'failed', last_error = %(error)s WHERE run_
 SELECT
     r.run_id, r.schedule, r.flow, extract(epoch FROM r.period_start)::float8, extract(epoch FROM r.period_end)::float8,
     extract(epoch FROM r.due_at)::float8, r.state, r.trial, r.attempts, extract(epoch FROM r.made_at)::float8, r.last_error,
-    r.language, r.title, r.status, r.headline,
+    r.language, r.title, r.status, r.headline, r.asked_by, r.asked, r.dimensions,
     coalesce((SELECT array_agg(f.format ORDER BY f.format) FROM report_files AS f WHERE f.run_id = r.run_id AND f.format <> 'mail'), '{}'),
     coalesce((
         SELECT jsonb_agg(jsonb_build_object('target', d.target, 'state', d.state, 'attempts', d.attempts, 'error', d.last_error)
@@ -96,7 +96,7 @@ WHERE f.run_id = %(run_id)s AND f.format = %(format)s
 -- What went wrong and has not come right: reports and deliveries that failed lately, or are tried again.
 SELECT r.run_id, NULL AS target, r.state, r.last_error, extract(epoch FROM r.due_at)::float8
 FROM report_runs AS r
-WHERE r.last_error IS NOT NULL AND r.state <> 'made' AND r.due_at >= to_timestamp(%(since)s)
+WHERE r.last_error IS NOT NULL AND r.state <> 'made' AND r.asked_by IS NULL AND r.due_at >= to_timestamp(%(since)s)
 UNION ALL
 SELECT d.run_id, d.target, d.state, d.last_error, extract(epoch FROM r.due_at)::float8
 FROM report_deliveries AS d JOIN report_runs AS r USING (run_id)

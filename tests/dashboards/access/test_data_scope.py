@@ -10,8 +10,9 @@ from html import unescape
 import httpx2 as httpx
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
-from cxgauge.alerts.alert import Alert, Member, to_json
+from cxgauge.alerts.alert import Alert, Member, Silence, to_json
 from cxgauge.dashboards.access.permissions import ROUTES
 from cxgauge.metrics.deviation import Scope
 from cxgauge.metrics.observation import ObservationBatch
@@ -30,6 +31,7 @@ steps: [{name: ask_loan, title: {en: Ask for the loan, zh: 申请}, timeliness: 
 """
 FORBIDDEN_WORDS = ("secret_loan", "Secret loan", "秘密贷款", "ask_loan", "Hidden team", "fedcba987654")
 RUN, HIDDEN_RUN = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+ENTRY, HIDDEN_ENTRY = "aaaaaaaa", "bbbbbbbb"
 PERIOD = "from=2026-03-14&to=2026-03-15"
 
 
@@ -62,12 +64,38 @@ def crowded(site: Site, alert: Alert, make_day: Callable[..., ObservationBatch])
                 {"run": run, "flow": flow, "at": START},
             )
             connection.execute("INSERT INTO report_files VALUES (%s, 'json', '{}')", (run,))
+        for entry, flow, step in ((ENTRY, "bill_inquiry", "bill_total"), (HIDDEN_ENTRY, "secret_loan", "ask_loan")):
+            connection.execute(
+                "INSERT INTO improvements (improvement_id, flow, step, measure, action, planned_at, done_at, note) "
+                "VALUES (%s, %s, %s, 'p50', 'about ' || %s, to_timestamp(%s), to_timestamp(%s), 'noted')",
+                (entry, flow, step, flow, START, START + DAY / 2),
+            )
+            connection.execute(
+                "INSERT INTO improvement_trail VALUES (%s, 1, to_timestamp(%s), 'li.wei', 'planned', %s)",
+                (entry, START, f'{{"owner": "{flow}"}}'),
+            )
+            connection.execute(
+                "INSERT INTO silences (silence_id, starts_at, ends_at, author, document) "
+                "VALUES (%(id)s, to_timestamp(%(at)s), to_timestamp(%(at)s + 200000), 'li.wei', %(document)s)",
+                {"id": entry, "at": START, "document": _silence(entry, flow)},
+            )
+            connection.execute(
+                "INSERT INTO events (at, kind, flow, title, identity) "
+                "VALUES (to_timestamp(%s), 'incident', %s, %s, %s)",
+                (START + DAY / 2, flow, f"core of {flow} down", entry),
+            )
     return site
+
+
+def _silence(identity: str, flow: str) -> str:
+    silence = Silence(identity, START, START + 200_000, "li.wei", f"upgrade of {flow}", flow)
+    return TypeAdapter(Silence).dump_json(silence).decode()
 
 
 def _everything(client: httpx.Client) -> list[tuple[str, httpx.Response]]:
     """Every page that can be read, as page and as each of its tables, and every kind of report."""
     values = {"flow": "bill_inquiry", "step": "bill_total", "alert": "0123456789ab", "format": "json", "run": RUN}
+    values["improvement"] = ENTRY
     apart = ("/sign-in", "/static", "/-/", "/metrics", "/audit", "/accounts")
     paths = [
         re.sub(r"{(\w+)}", lambda found: values[found[1]], path)
@@ -100,7 +128,7 @@ def test_who_may_see_one_flow_finds_no_word_of_another_anywhere(crowded: Site) -
     "path",
     ["/flows/secret_loan", "/flows/secret_loan/steps/ask_loan", "/flows/secret_loan/report.json",
      "/flows/secret_loan/way", "/flows/secret_loan?format=csv", "/alerts/fedcba987654", f"/reports/{HIDDEN_RUN}",
-     f"/reports/{HIDDEN_RUN}/report.json", "/flows/bill_inquiry%2F..%2Fsecret_loan"],
+     f"/reports/{HIDDEN_RUN}/report.json", f"/improvements/{HIDDEN_ENTRY}", "/flows/bill_inquiry%2F..%2Fsecret_loan"],
 )  # fmt: skip
 def test_an_address_is_no_way_round(crowded: Site, path: str) -> None:
     client = crowded.signed_in("li.wei", "admin", DataScope.of(["bill_inquiry"]))
@@ -119,6 +147,56 @@ def test_nobody_acts_on_an_alert_that_is_hidden(crowded: Site) -> None:
         client.post("/alerts/0123456789ab/actions", data={"token": token, "action": "acknowledge"}).status_code == 303
     )
     assert [row[1:3] for row in crowded.audited()[1:]] == [("acknowledge", "0123456789ab")]
+
+
+def test_nobody_changes_what_is_hidden(crowded: Site) -> None:
+    client = crowded.signed_in("li.wei", "engineer", DataScope.of(["bill_inquiry"]))
+    token = token_of(client.get("/account").text)
+    base = {"token": token, "why": "x", "kind": "silence", "step": "ask_loan", "measure": "p50", "action": "drop"}
+    for path, fields, status in (
+        (f"/improvements/{HIDDEN_ENTRY}", {}, 404),
+        ("/improvements", {"flow": "secret_loan"}, 404),
+        (f"/silences/{HIDDEN_ENTRY}/end", {}, 404),
+        (f"/incidents/{HIDDEN_ENTRY}/end", {}, 404),
+        ("/silences", {"where": "secret_loan"}, 404),
+        ("/silences", {"where": ""}, 403),
+        ("/silences", {"where": "", "kind": "incident"}, 403),
+        ("/flows/secret_loan/reports", {"from": "2026-03-14T00:00", "to": "2026-03-14T06:00", "as_json": "1"}, 404),
+    ):
+        answer = client.post(path, data=base | fields)
+        assert answer.status_code == status, (path, answer.text)
+        said = answer.text.replace("secret_loan", "") if "secret_loan" in f"{path} {fields}" else answer.text
+        assert not any(word in said for word in FORBIDDEN_WORDS), path
+    assert crowded.audited()[1:] == []
+    assert client.post(f"/silences/{ENTRY}/end", data=base).status_code == 303
+    assert client.post(f"/incidents/{ENTRY}/end", data=base).status_code == 303
+    assert client.post(f"/improvements/{ENTRY}", data=base).status_code == 303
+
+
+def test_who_sees_a_part_reads_the_ledger_by_its_own_figures_and_writes_of_its_part_only(crowded: Site) -> None:
+    client = crowded.signed_in("li.wei", "engineer", DataScope.of(["bill_inquiry"], {"channel": ["app"]}))
+    token = token_of(client.get("/account").text)
+    page = client.get(f"/improvements/{ENTRY}").text
+    assert "about bill_inquiry" in page
+    assert "noted" not in page
+    plan = {"token": token, "flow": "bill_inquiry", "step": "bill_total", "measure": "p50", "action": "cache it"}
+    for of in ("", "channel=web"):
+        answer = client.post("/improvements", data=plan | {"of": of})
+        assert answer.status_code == 403
+        assert "you see a part of the customers; an entry of yours is for one of channel=app" in answer.text
+        answer = client.post("/silences", data={"token": token, "kind": "silence", "why": "x", "of": of,
+                                                "where": "bill_inquiry"})  # fmt: skip
+        assert answer.status_code == 403
+    assert client.post("/improvements", data=plan | {"of": "channel=app"}).status_code == 303
+    assert client.post(f"/improvements/{ENTRY}", data={"token": token, "action": "drop"}).status_code == 403
+    silence = {"token": token, "why": "x", "of": "channel=app", "where": "bill_inquiry"}
+    assert client.post("/silences", data=silence | {"kind": "maintenance"}).status_code == 403
+    assert client.post("/silences", data=silence | {"kind": "incident"}).status_code == 403
+    assert client.post("/silences", data=silence | {"kind": "silence"}).status_code == 303
+    other = crowded.signed_in("wang.fang", "engineer", DataScope.of(["bill_inquiry"], {"channel": ["web"]}))
+    assert "channel=app" not in other.get("/silences").text
+    assert "cache it" not in other.get("/improvements").text
+    assert "cache it" in client.get("/improvements").text
 
 
 def _json_figures(client: httpx.Client) -> tuple[int, dict[str, int]]:

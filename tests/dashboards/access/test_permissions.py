@@ -24,6 +24,10 @@ VALUES = {
     "alert": "0123456789ab",
     "format": "json",
     "run": "aaaaaaaaaaaa",
+    "improvement": "aaaaaaaa",
+    "service": "aaaaaaaa",
+    "silence": "aaaaaaaaaaaa",
+    "incident": "aaaaaaaaaaaa",
 }
 
 
