@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..detection.input import BucketGrid, Measurements
 
-__all__ = ["CLIP", "pulled_in_sum", "shape_of", "tail_count", "undo_clip"]
+__all__ = ["CLIP", "pulled_in_shift", "pulled_in_sum", "shape_of", "tail_count", "undo_clip"]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
@@ -97,3 +97,9 @@ def undo_clip(effect: Floats | float, scale: Floats | float) -> Floats:
     """The shift that a mean pulled-in deviation ``effect`` stands for (clipping understates large shifts)."""
     size = np.abs(effect) / scale
     return np.asarray(np.sign(effect) * np.interp(size, _RESPONSES, _SHIFTS) * scale)
+
+
+def pulled_in_shift(shift: Floats | float, scale: Floats | float) -> Floats:
+    """The mean pulled-in deviation that a shift shows as: the inverse of :func:`undo_clip`."""
+    size = np.abs(shift) / scale
+    return np.asarray(np.sign(shift) * np.interp(size, _SHIFTS, _RESPONSES) * scale)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..detection.count import EXCESS_CLIP
 from ..detection.shift import EVIDENCE_CLIP, FILTER_CLIP, Noise
 
 __all__ = ["ABSENT", "count_peaks", "shift_peaks"]
@@ -215,14 +216,20 @@ def count_peaks(
     shape, hour = season[0].astype(np.float32), cut.rows(season[1][:, None].astype(np.float32), 0.0)
     size = cut.number * channels
     ratio = ratios.astype(np.float32)[:, None]
-    gain, loss = np.log(ratio), ratio - 1
+    gain, loss, spread_ratio = np.log(ratio), ratio - 1, EXCESS_CLIP * np.sqrt(ratio)
     spread, most_step = cut.tiled(dispersion), cut.tiled(limit)
     evidence, step, cost, top, zero = (np.zeros((len(ratios), size), dtype=np.float32) for _ in range(5))
     most = np.zeros((cut.length // block, *evidence.shape), dtype=np.float32)
     for t in range(cut.lead + cut.length):
         expected = mu(t) * shape[hour(t).astype(np.int64)].reshape(-1)
         scale = 1.0 / (1.0 + spread * expected)
-        np.multiply(gain, y(t) * scale, out=step)
+        np.multiply(ratio, expected, out=cost)
+        np.multiply(spread_ratio, np.sqrt(expected / scale), out=step)
+        step += cost
+        step += 1.0
+        np.minimum(step, y(t), out=step)
+        step *= scale
+        step *= gain
         expected *= scale
         np.multiply(loss, expected, out=cost)
         step -= cost

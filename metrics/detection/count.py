@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CountState", "advance_count", "count_information"]
+__all__ = ["EXCESS_CLIP", "CountState", "advance_count", "count_information"]
 
 Floats = NDArray[Any]  # float64
+
+EXCESS_CLIP = 2.5  # evidence for a ratio counts at most this many deviations, and one, beyond what it foretells
 
 
 @dataclass(slots=True)
@@ -58,7 +60,9 @@ def advance_count(
         tried: Trials ``[J]``.
     """
     ratio = ratios[:, None]
-    step = (failed * np.log(ratio) - expected * (ratio - 1)) / (1 + dispersion * expected)
+    scale = 1 + dispersion * expected
+    most = ratio * expected + EXCESS_CLIP * np.sqrt(ratio) * np.sqrt(expected * scale) + 1.0
+    step = (np.minimum(failed, most) * np.log(ratio) - expected * (ratio - 1)) / scale
     np.minimum(step, limit, out=step)
     before = state.evidence
     evidence = np.maximum(before + step, 0.0)

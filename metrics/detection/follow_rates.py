@@ -13,7 +13,7 @@ from ..baseline.budget import TAILS
 from .count import CountState, advance_count
 from .events import REBASED, Event, EventKind
 from .follow_shifts import ShiftFollower
-from .interval import corrected_interval
+from .interval import rate_interval
 from .raised import Meanwhile, Raised
 from .settings import DetectionSettings
 
@@ -149,11 +149,11 @@ class RateFollower:
         state, test, failing = self.state, self._profile.count, self.failing
         failed, expected = float(state.failed[best, channel]), max(float(state.expected[best, channel]), 1e-12)
         windows, tried = max(float(state.windows[best, channel]), 1.0), float(state.tried[best, channel])
-        raw = float(np.log((failed + 0.25) / (expected + 0.25)))
         # Learnt from next to no failures, the dispersion is anybody's guess: more than this it cannot say of the rest.
         dispersion = min(float(test.dispersion[channel]), _DISPERSION_LIMIT)
-        error = float(np.sqrt(1 / (failed + 0.25) + dispersion / windows))
-        effect, low, high = corrected_interval(raw, error)
+        on = state.evidence[:, channel] > 0
+        since = state.failed[on, channel], state.expected[on, channel], state.windows[on, channel]
+        effect, low, high = rate_interval(*since, dispersion)
         was, moment = float(failing.effect[channel]), float(now[channel])
         failing.effect[channel] = was + effect
         failing.recovery[channel] = 0.0

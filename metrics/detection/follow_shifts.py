@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..baseline.baseline import Profile
-from ..baseline.location import undo_clip
+from ..baseline.location import pulled_in_shift, undo_clip
 from ..baseline.shift import evidence_limit
 from .clock import Alternatives
 from .events import REBASED, Event, EventKind
@@ -24,8 +24,12 @@ __all__ = ["ShiftFollower"]
 Floats = NDArray[Any]  # float64
 
 _REFINE_WINDOWS = 60.0
-_SPIKE = 0.93  # of the evidence that would alarm after one window more than a spike's
+_SPIKE = 0.99  # of the evidence that would alarm after one window more than a spike's
+_SPIKE_DOUBT = 1.2  # standard deviations of a window's noise by which a spike may look smaller than it is,
+_SPIKE_LEAST = 0.5  # but not smaller than this share of its size
 _LASTING, _LASTING_SPIKE = 0.5, 0.75  # share of the mean shift that the last window must show; of one like a spike
+_CORRECTION_DOUBT = 0.25  # standard error of what undoing the clip adds, as a share: tails are not quite as assumed
+_SAME_HEIGHT = 1e-6  # log-ratios that rounding apart are the same
 _EXPLAINED = 0.03  # log-ratio of location taken off for another reason, from which on tails are not judged
 
 
@@ -59,8 +63,12 @@ class ShiftFollower:
         test = profile.shift
         information = steady_information(noise, test.variance, test.shifts)
         self._spike_limit = _SPIKE * evidence_limit(test.threshold, information, settings)
+        self._spike = np.full(3 * self._scopes, np.log(settings.spike_effect))
+        self._spike[: self._scopes] = pulled_in_shift(self._spike[: self._scopes], self._scale)
+        self._single = noise.white_variance + noise.fast_variance
         self.meanwhile = Meanwhile.new(3 * self._scopes)
         self.rebased = np.zeros(0, dtype=np.int64)
+        self._other, self._taken = Alternatives.none(self._scopes), np.zeros(self._scopes)
 
     def forget(self) -> None:
         """Evidence starts anew; what was reported stays reported."""
@@ -94,20 +102,24 @@ class ShiftFollower:
         """
         events = self._recoveries(now, residual, variance)
         test = self._profile.shift
+        self._other, self._taken = other, taken[0]
         self.rivals.before(self.state, other, taken, missed, residual, variance)
-        advance_shift(
-            self.state, test.noise, test.shifts, self._limit(residual, taken[0]), now, residual, variance, seen
-        )
+        limit = self._limit(residual, variance, taken[0])
+        advance_shift(self.state, test.noise, test.shifts, limit, now, residual, variance, seen)
         self.rivals.after(self.state, test.threshold)
         doubtful = self.rivals.doubtful() | (np.abs(taken[0]) > _EXPLAINED)
         parent = self._profile.fleet.parent
         self.otherwise = doubtful | (doubtful[parent] & (parent >= 0))
         return events + self._alarms(now)
 
-    def _limit(self, residual: Floats, taken: Floats) -> Floats:
-        """The most evidence of this window: less where it is as large as a spike, which must not alarm."""
-        spike = np.abs(residual) >= np.log(self._settings.spike_effect)
-        spike[: self._scopes] |= np.abs(residual[: self._scopes] + taken) >= np.log(self._settings.spike_effect)
+    def _limit(self, residual: Floats, variance: Floats, taken: Floats) -> Floats:
+        """The most evidence of this window: less where it may be as large as a spike, which must not alarm."""
+        here, size = slice(0, self._scopes), self._spike
+        edge = size.copy()
+        noise = np.sqrt(self._single[here] + np.where(np.isfinite(variance[here]), variance[here], 0.0))
+        edge[here] = np.maximum(size[here] - _SPIKE_DOUBT * noise, _SPIKE_LEAST * size[here])
+        spike = np.abs(residual) >= edge
+        spike[here] |= np.abs(residual[here] + taken) >= edge[here]
         spiked = np.flatnonzero(spike)
         if not len(spiked):
             return self._profile.shift.limit
@@ -220,14 +232,27 @@ class ShiftFollower:
         doubtful = parent >= 0 and self.rivals.strength(parent) >= MARGIN and not self.rivals.beaten(parent, running)
         return self.rivals.beaten(scope, reaching, PART_MARGIN if doubtful else MARGIN)
 
+    def _job_taken_off(self, quantity: int) -> float:
+        """The height of a job that was taken for running at another time when a shift is found on top of it.
+
+        One cause is likelier than two at once: the job did not run, and what was taken for it is part of the shift.
+        """
+        if quantity >= self._scopes or self._taken[quantity] <= 0:
+            return 0.0
+        heights = [values[quantity] for values in (self._other.earlier, self._other.later, self._other.again)]
+        height = float(self._taken[quantity])
+        return height if any(abs(height - float(each)) < _SAME_HEIGHT for each in heights) else 0.0
+
     def _raise(self, quantity: int, now: Floats) -> list[Event]:
         """Note a shift, and report it unless it only corrects one that is reported already."""
         raised, state, test = self.raised, self.state, self._profile.shift
         best, raw, error = excursion_effect(state, test.noise, quantity)
         clipped = corrected_interval(raw, error)[0]
         if quantity < self._scopes:
-            raw = float(undo_clip(raw, self._scale[quantity]))
+            raw, error = _unclipped(raw, error, float(self._scale[quantity]))
         effect, low, high = corrected_interval(raw, error)
+        job = self._job_taken_off(quantity) if effect > 0 else 0.0
+        effect, high = effect + job, high + job
         was, moment = float(raised.effect[quantity]), float(now[quantity])
         now_effect = was + clipped  # in the units of residuals
         if was != 0 and (now_effect * was <= 0 or abs(now_effect) < 0.25 * abs(was)):
@@ -256,3 +281,10 @@ class ShiftFollower:
         ends = (started - doubt, min(started + doubt, moment))
         figures = (effect, low, high, np.nan, float(state.count[best, quantity]))
         return [Event(self._kind(quantity, effect), scope, -1, moment, started, *ends, *figures, evidence)]
+
+
+def _unclipped(effect: float, error: float, scale: float) -> tuple[float, float]:
+    """The shift that a pulled-in one stands for, and its error: stretched likewise, and the correction is not sure."""
+    true = float(undo_clip(effect, scale))
+    further = float(undo_clip(effect + np.copysign(error, effect), scale))
+    return true, float(np.hypot(abs(further - true), _CORRECTION_DOUBT * (true - effect)))

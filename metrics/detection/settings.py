@@ -22,7 +22,7 @@ class DetectionSettings:
         effects: Ratios of duration tested for, each as a lasting change up and down.
         failure_ratios: Ratios of failure rate tested for.
         spike_windows: A disturbance of at most this many windows must not alarm if it is a spike,
-        spike_effect: that is, if durations change by this ratio or more; smaller changes may alarm a window earlier.
+        spike_effect: that is, if durations change by this ratio or more; smaller ones, beyond noise, may alarm earlier.
         slow_correlation_seconds: Correlation time of the slow wander of the level.
         minimum_history_seconds: With less history a scope is not tested.
         season_history_seconds: With less history no season is learnt.

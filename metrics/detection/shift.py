@@ -237,7 +237,8 @@ def excursion_effect(state: ShiftState, noise: Noise, quantity: int) -> tuple[in
     inflation = (1 + f) / (1 - f) - 2 * f * (1 - f**effective) / (effective * (1 - f) ** 2)
     common = noise.fast_variance[quantity] / effective
     slow = noise.slow_variance[quantity] * (1 - noise.slow_correlation[quantity] ** effective)
-    error = np.sqrt(1.0 / weight + common * (inflation - 1.0) + slow)
+    level = state.p_slow[quantity]  # how surely the level before the excursion is known
+    error = np.sqrt(1.0 / weight + common * (inflation - 1.0) + slow + level)
     worth = np.where(evidence > 0, effect**2 / error**2, -1.0)
     best = int(worth.argmax())
     return best, float(effect[best]), float(error[best])

@@ -12,6 +12,7 @@ __all__ = ["correction", "excursion_rate", "solve_threshold"]
 Floats = NDArray[Any]  # float64
 
 _FEWEST_PEAKS = 8  # with fewer a tail says nothing
+_INCIDENTS = 3  # excursions over a history that may be incidents
 _OVERSHOOT = 1.166  # twice Siegmund's 0.583
 
 
@@ -70,9 +71,12 @@ def correction(peaks: Floats, block_rate: Floats, *, prior: float = 10.0, share:
     base = np.take_along_axis(ordered, safe[None], axis=0)[0]
     base = np.where(enough, base, 0.0)
     inside = np.arange(len(ordered))[:, None] < safe
-    # the largest excess is limited so that one real incident in the history does not set the threshold
+    # the largest excess is limited so that a few real incidents in the history do not set the threshold
+    few = np.minimum(np.where(enough, _INCIDENTS, 0), len(ordered) - 1)
+    often = np.where(enough, np.take_along_axis(ordered, few[None], axis=0)[0], base)
     with np.errstate(invalid="ignore"):
-        over = np.where(inside & enough, np.minimum(ordered - base, np.log(np.maximum(safe, 1)) + 3.0), 0.0)
+        most = np.maximum(np.log(np.maximum(safe, 1)), often - base) + 3.0
+        over = np.where(inside & enough, np.minimum(ordered - base, most), 0.0)
     scale = (over.sum(axis=0) + prior) / (safe + prior)
     more = base + scale * np.log(share / np.maximum(block_rate, 1e-12))
     return np.asarray(np.where(enough, more, 0.0))
