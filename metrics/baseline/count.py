@@ -34,6 +34,8 @@ _HALF_HOUR_SECONDS = 1_800.0
 _SHAPE_PRIOR = 40.0  # counts that an even shape of the day counts for
 _RATE_FLOOR = 1e-5
 _DISPERSION_BLOCKS = (1, 8)  # in half hours
+_PRIOR_PEAKS = 5.0  # peaks that the theoretical scale of excursions counts for
+_RELIEF, _MOST = 1.5, 60.0  # nats by which history may lower and raise a threshold
 _SAMPLE = 2_000  # windows from which typical ones are taken
 
 
@@ -202,13 +204,15 @@ def calibrate_count_history(
     wanted = np.maximum(np.broadcast_to(rate / np.sqrt(len(ratios)), (len(ratios), channels)), 1e-12)
     threshold = solve_threshold(information, share, wanted)
     middle = np.median(information, axis=0)
-    peaks = _peaks(history, hour, shape, dispersion, threshold, evidence_limit(threshold, middle, settings), settings)
-    more = correction(peaks, rate * BLOCK_SECONDS / settings.window_seconds)
-    threshold = np.maximum(threshold + np.clip(more, -1.0, 20.0), 3.0)
+    limit = evidence_limit(threshold, middle, settings)
+    peaks = _peaks(history, hour, shape, dispersion, threshold, limit, settings)
+    more = correction(peaks, rate * BLOCK_SECONDS / settings.window_seconds, prior=_PRIOR_PEAKS)
+    threshold = np.maximum(threshold + np.clip(more, -_RELIEF, _MOST), 3.0)
     threshold = np.where(some & (rate > 0), threshold, np.inf)
     mean = np.einsum("bj,bj->j", history.half_expected, shape[history.hour])
     overall = np.divide(mean, history.tried, out=np.zeros(channels), where=some)
-    limit = evidence_limit(np.where(np.isfinite(threshold), threshold, 1.0), middle, settings)
+    # how far a threshold was raised was found with the old limit: with a higher one excursions would be higher too
+    limit = np.minimum(limit, evidence_limit(np.where(np.isfinite(threshold), threshold, 1.0), middle, settings))
     return CountTest(ratios, shape, dispersion, threshold, limit, np.median(typical, axis=0), overall)
 
 
