@@ -340,7 +340,8 @@ class Cost:
 class FlowFigures:
     """All figures of one flow in one period. ``comparisons`` is how many changes were judged together.
 
-    ``funnel`` and ``cost`` are ``None`` where they were not asked for.
+    ``simulated_before`` counts demonstration data of the compared period. ``funnel`` and ``cost`` are ``None`` where
+    they were not asked for.
     """
 
     flow: str
@@ -355,5 +356,6 @@ class FlowFigures:
     steps: tuple[StepFigures, ...]
     quality: DataQuality
     comparisons: int
+    simulated_before: int = 0
     funnel: Funnel | None = None
     cost: Cost | None = None

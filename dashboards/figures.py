@@ -83,6 +83,7 @@ def flow_figures(
         steps=steps,
         quality=data_quality(newer, period, now),
         comparisons=judged.comparisons if before is not None else 0,
+        simulated_before=whole_before.simulated if whole_before is not None else 0,
     )
 
 

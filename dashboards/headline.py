@@ -82,7 +82,7 @@ def headline(flow: FlowSpec, figures: FlowFigures, alerts: Sequence[Alert], word
     title = flow.title.in_language(wording.language)
     if not figures.observations:
         return Headline("no_data", text("No observation of {flow} in this period", flow=title))
-    objective = _objective(figures, wording)
+    objective = _objective(flow, figures, wording)
     alert = _gravest(alerts)
     if alert is not None:
         return Headline("alert", _of_alert(flow, figures, alert, wording), objective, alert.scope.step, alert.id)
@@ -290,7 +290,7 @@ def _gravest(alerts: Sequence[Alert]) -> Alert | None:
     )
 
 
-def _objective(figures: FlowFigures, wording: Wording) -> str:
+def _objective(flow: FlowSpec, figures: FlowFigures, wording: Wording) -> str:
     text = wording.translator.text
     budget = figures.budget
     values = {
@@ -306,6 +306,17 @@ def _objective(figures: FlowFigures, wording: Wording) -> str:
             "The objective of {objective} good answers is missed with {rate}: {used} of the error budget is used",
             **values,
         )
+    missed = [
+        flow.step(step.step).title.in_language(wording.language)
+        for step in figures.steps
+        if step.budget.left is not None and step.budget.left < 0
+    ]
+    if missed:
+        return text(
+            "The objective of {objective} good answers is met with {rate} ({left} of the error budget is left), but "
+            "not at {steps}",
+            steps=wording.listed(missed), **values,
+        )  # fmt: skip
     return text(
         "The objective of {objective} good answers is met with {rate}: {left} of the error budget is left", **values
     )

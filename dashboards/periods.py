@@ -9,10 +9,10 @@ from math import ceil, floor
 from .figure_types import Comparison, Period
 from .release_split import RELEASE, releases_of
 
-__all__ = ["COMPARISONS", "DEFAULT_DAYS", "aligned", "compared_period", "parse_moment"]
+__all__ = ["COMPARISONS", "DEFAULT_DAYS", "aligned", "compared_period", "parse_moment", "right_before"]
 
 DEFAULT_DAYS = 7
-COMPARISONS = ("previous", "week", "year", "none")
+COMPARISONS = ("previous", "week", "year", "before", "none")
 _DAY = 86_400
 _RELATIVE = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS = {"m": 60, "h": 3_600, "d": _DAY, "w": 7 * _DAY}
@@ -62,7 +62,8 @@ def compared_period(period: Period, kind: str, zone: tzinfo) -> Comparison | Non
     """The period that ``period`` is compared with.
 
     ``previous`` is the last equally long one at the same hours of the day, ``week`` the same hours seven days (or as
-    many weeks as it takes) earlier, ``year`` 52 weeks earlier, so that weekdays meet weekdays; ``none`` is none.
+    many weeks as it takes) earlier, ``year`` 52 weeks earlier, so that weekdays meet weekdays;
+    ``before`` is the time right before the period, at whatever hours of the day; ``none`` is none.
     ``release:8.1.0..8.2.0`` compares two releases within the period itself.
 
     Raises:
@@ -77,6 +78,8 @@ def compared_period(period: Period, kind: str, zone: tzinfo) -> Comparison | Non
         raise ValueError(
             f"--compare {kind!r} is not known; write one of {', '.join(COMPARISONS)}, or release:8.1.0..8.2.0"
         )
+    if kind == "before":
+        return right_before(period)
     unit = _DAY if kind == "previous" else 7 * _DAY
     days = ceil(period.seconds / unit) * unit // _DAY if kind != "year" else 52 * 7
     earlier = Period(_days_before(period.start, days, zone), _days_before(period.end, days, zone))
@@ -86,6 +89,12 @@ def compared_period(period: Period, kind: str, zone: tzinfo) -> Comparison | Non
     if earlier.seconds != period.seconds:
         notes.append("clock_change")
     return Comparison(kind, earlier, tuple(notes))
+
+
+def right_before(period: Period) -> Comparison:
+    """The equally long time that ends where the period begins: other hours of the day, unless it is whole days."""
+    notes = () if period.seconds % _DAY == 0 else ("other_hours",)
+    return Comparison("before", Period(period.start - period.seconds, period.start), notes)
 
 
 def _days_before(moment: float, days: int, zone: tzinfo) -> float:

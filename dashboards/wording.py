@@ -114,7 +114,7 @@ class Wording:
 
     def amount_range(self, low: float, high: float) -> str:
         """An interval of a number of something: ``310 to 520``, ``−12 to 40``."""
-        to = " 到 " if self.language == "zh" else " to "
+        to = "～" if self.language == "zh" else " to "
         return f"{_signless(f'{low:.0f}', f'{low:,.0f}')}{to}{_signless(f'{high:.0f}', f'{high:,.0f}')}"
 
     def listed(self, parts: Sequence[str]) -> str:
@@ -130,22 +130,35 @@ class Wording:
         if not rate:
             return self.figures.durations(change.before, change.after)
         decimals = max(_rate_decimals(change.before), _rate_decimals(change.after))
-        return f"{change.before * 100:.{decimals}f} → {change.after * 100:.{decimals}f}{self._percent}"
+        before, after = (
+            f"{level * 100:.{0 if level in (0, 1) else decimals}f}" for level in (change.before, change.after)
+        )
+        return f"{before} → {after}{self._percent}"
 
     def change(self, change: ChangeFigure, *, rate: bool = False) -> str:
-        """The change with its interval: ``+19 % (18 to 20 %)``, in points for rates: ``−0.41 pp (−0.52 to −0.30)``."""
+        """The change with its interval: ``+19 % (+18 to +20)``, in points for rates: ``−0.41 pp (−0.52 to −0.30)``."""
         if change.change is None or change.low is None or change.high is None:
             return NOTHING
-        to = " 到 " if self.language == "zh" else " to "
         decimals = _change_decimals(change.low, change.high)
         value, low, high = (f"{part * 100:+.{decimals}f}" for part in (change.change, change.low, change.high))
         unit = self._points if rate else self._percent
-        return f"{_signless(value)}{unit} ({_signless(low)}{to}{_signless(high)})"
+        if self.language == "zh":
+            return f"{_signless(value)}{unit}（{_signless(low)}～{_signless(high)}）"
+        return f"{_signless(value)}{unit} ({_signless(low)} to {_signless(high)})"
 
     def relative(self, change: float) -> str:
         """A relative change without its interval: ``+19 %``, ``−0.4 %``."""
         percent = change * 100
         return f"{_signless(f'{percent:+.{0 if abs(percent) >= 10 else 1}f}')}{self._percent}"
+
+    def brief(self, change: ChangeFigure, *, rate: bool = False, failures: bool = False) -> str:
+        """The verdict of a comparison in a table that has a column for what would have been seen."""
+        text = self.translator.text
+        if change.status is ChangeStatus.NO_EVIDENCE:
+            return text("not enough data")
+        if change.status is ChangeStatus.UNCLEAR:
+            return text("not enough data: may be chance")
+        return self.status(change, rate=rate, failures=failures)
 
     def status(self, change: ChangeFigure, *, rate: bool = False, failures: bool = False) -> str:
         """The verdict of a comparison in words; says what would have been seen when nothing was."""
@@ -159,13 +172,14 @@ class Wording:
             margin = text("{margin} of the failures", margin=self.plain_percent(change.margin or 0))
         else:
             worse, better, margin = text("slower"), text("faster"), self.plain_percent(change.margin or 0)
+        nonzero = not rate or {change.before, change.after}.isdisjoint({0.0, 1.0})  # else no ratio says anything
         if change.within_margin and change.status in (ChangeStatus.WORSE, ChangeStatus.BETTER):
             said = worse if change.status is ChangeStatus.WORSE else better
             return text("{verdict}, by less than {margin}", verdict=said, margin=margin)
         return {
             ChangeStatus.WORSE: worse,
             ChangeStatus.BETTER: better,
-            ChangeStatus.SAME: text("the same within {margin}", margin=margin),
+            ChangeStatus.SAME: text("the same within {margin}", margin=margin) if nonzero else text("the same"),
             ChangeStatus.NO_EVIDENCE: text("not enough data to say: no evidence of a change"),
             ChangeStatus.UNCLEAR: text("not enough data to say: it may be chance among so many comparisons"),
             ChangeStatus.TOO_FEW: text("too few observations to compare"),
@@ -232,9 +246,11 @@ class Wording:
         return f"{name[:-1]}{units[name[-1]]}" if self.language == "zh" else f"{name[:-1]} {name[-1]}"
 
     def period(self, period: Period) -> str:
-        """From when to when."""
+        """From when to when; the end of a period within one day without its date."""
         to = " 至 " if self.language == "zh" else " – "
-        return f"{self.time(period.start)}{to}{self.time(period.end)}"
+        start, end = self.time(period.start), self.time(period.end)
+        day, _, _ = start.rpartition(" ")
+        return f"{start}{to}{end.removeprefix(f'{day} ')}"
 
     def day(self, at: float) -> str:
         """The day of a time, for names of files: ``2026-03-14``."""
@@ -274,6 +290,7 @@ class Wording:
             return text("release {version}", version=releases_of(comparison.kind)[0])
         return {
             "previous": text("the period before"),
+            "before": text("the time right before"),
             "week": text("the week before"),
             "year": text("the year before"),
         }.get(comparison.kind, comparison.kind)
@@ -284,6 +301,11 @@ class Wording:
         across = [one for one in flow.across if one.name == check]
         title = next((one.title for one in (*known, *across) if one.title is not None), None)
         return title.in_language(self.language) if title else check
+
+    def part(self, scope: DataScope) -> str:
+        """Which data somebody sees, by the names of flows and values."""
+        flows = [] if scope.flows is None else [", ".join(sorted(scope.flows)) or NOTHING]
+        return "; ".join([*flows, *(f"{name}={'|'.join(sorted(values))}" for name, values in scope.dimensions)])
 
     def verdict(self, label: str) -> str:
         """A verdict's name."""
@@ -302,11 +324,6 @@ class Wording:
     def _unit(self, seconds: float) -> tuple[float, str]:
         if seconds < 0.1:
             return 1000.0, " 毫秒" if self.language == "zh" else " ms"
-    def part(self, scope: DataScope) -> str:
-        """Which data somebody sees, by the names of flows and values."""
-        flows = [] if scope.flows is None else [", ".join(sorted(scope.flows)) or NOTHING]
-        return "; ".join([*flows, *(f"{name}={'|'.join(sorted(values))}" for name, values in scope.dimensions)])
-
         return 1.0, " 秒" if self.language == "zh" else " s"
 
 

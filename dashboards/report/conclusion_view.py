@@ -46,7 +46,7 @@ def _rows(report: Report, step: StepFigures) -> Iterator[ConclusionRow]:
 def _row(report: Report, step: StepFigures, about: str, found: StepConclusion, *, failures: bool) -> ConclusionRow:
     w, change = report.wording, deciding(step, found)
     conclusion = w.conclusion(found.conclusion, failures=failures)
-    if change.within_margin and found.conclusion in (Conclusion.WORSE, Conclusion.BETTER, Conclusion.SAME):
+    if change.within_margin and found.conclusion in (Conclusion.WORSE, Conclusion.BETTER):
         conclusion = w.status(change, rate=failures, failures=failures)
     return ConclusionRow(
         report.flow.step(step.step).title.in_language(w.language),

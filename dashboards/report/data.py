@@ -158,7 +158,8 @@ def _computed(
 
 def _with_funnel(store: Store, flow: FlowSpec, figures: FlowFigures, window_seconds: int, now: float) -> FlowFigures:
     period, compared = figures.period, figures.compared
-    judged = Judged(period, compared, window_seconds, figures.comparisons or comparison_count(flow, funnel=True))
+    together = figures.comparisons or comparison_count(flow, funnel=True)
+    judged = Judged(period, compared, window_seconds, together, flow.same_within)
     if compared is not None and compared.kind.startswith(RELEASE):
         funnel = empty_funnel("release")
         return replace(figures, funnel=funnel, cost=cost_of(figures, funnel, None, None, None, None, judged))

@@ -11,6 +11,7 @@ from .report import Report
 __all__ = ["FunnelRow", "cost_lines", "detectable_lines", "funnel_notes", "funnel_rows"]
 
 _WENT_SHOWN = 4
+_FEW = 0.005  # would be shown as 0 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,14 @@ def _verdict(w: Wording, step: FunnelStep) -> str:
         return text("more give up")
     if status is ChangeStatus.BETTER:
         return text("fewer give up")
-    return w.status(step.given_up_change, rate=True)
+    return w.brief(step.given_up_change, rate=True)
 
 
 def _went(report: Report, passing: Passing) -> str:
     w = report.wording
     text = w.translator.text
-    share = w.share(passing.share.value)
+    few = passing.share.value is not None and passing.passings and passing.share.value < _FEW
+    share = w.percent(passing.share.value) if few else w.share(passing.share.value)
     if passing.to_step is None:
         return text("ended here {share}", share=share)
     known = passing.to_step in report.flow.steps_by_name
@@ -187,9 +189,11 @@ def detectable_lines(report: Report) -> list[str]:
             continue
         title = step.title.in_language(w.language)
         hour, day = (None if ratio is None else w.relative(ratio).lstrip("+") for ratio in (found.hour, found.day))
-        if hour is not None and day is not None:
+        if hour is not None and day is not None and hour != day:
             lines.append(text("{step}: slower by {hour} is found within an hour, by {day} within a day",
                               step=title, hour=hour, day=day))  # fmt: skip
+        elif hour is not None:
+            lines.append(text("{step}: slower by {hour} is found within an hour", step=title, hour=hour))
         elif day is not None:
             lines.append(text("{step}: slower by {day} is found within a day", step=title, day=day))
         else:

@@ -14,8 +14,9 @@ from ...metrics.store.store import Store
 from ..figure_types import Comparison, FlowFigures, Period
 from ..headline import Headline, headline
 from ..improvements import Outcome, outcomes, read_improvements
+from ..periods import right_before
 from ..wording import Wording
-from .data import read_alerts, read_deviations, read_figures
+from .data import flow_span, read_alerts, read_deviations, read_figures
 
 __all__ = ["Detectable", "Report", "build_report", "compose_report"]
 
@@ -72,6 +73,7 @@ def build_report(
     funnel: bool = True,
 ) -> Report:
     """Read and compute the report of ``flow`` in ``period``; without ``funnel`` nobody's way is told."""
+    compared = _with_data(store, flow, period, compared)
     figures = read_figures(store, flow, period, compared, now=now, funnel=funnel)
     alerts = read_alerts(store, flow.name, period)
     deviations = read_deviations(store, flow.name, period)
@@ -85,6 +87,15 @@ def build_report(
     found = outcomes(store, flow, entries, wording, until=period.end, now=now)
     composed = compose_report(flow, figures, alerts, deviations, wording, now=now)
     return replace(composed, improvements=tuple(found), detectable=_detectable(store, flow))
+
+
+def _with_data(store: Store, flow: FlowSpec, period: Period, compared: Comparison | None) -> Comparison | None:
+    """The comparison asked for; the time right before, if the flow is so young that only that has data."""
+    if compared is None or compared.kind != "previous":
+        return compared
+    first = flow_span(store, flow.name).first
+    nearer = right_before(period)
+    return nearer if first is not None and compared.period.end <= first < nearer.period.end else compared
 
 
 def compose_report(
@@ -102,6 +113,8 @@ def compose_report(
 
 
 def _detectable(store: Store, flow: FlowSpec) -> dict[str, Detectable]:
+    if store.scope.dimensions:  # what is learnt is of all customers together
+        return {}
     found = {}
     for step in flow.steps:
         changes = [step_sensitivity(store, flow.name, step.name, horizon) for horizon in (_HOUR_SECONDS, _DAY_SECONDS)]
@@ -109,5 +122,3 @@ def _detectable(store: Store, flow: FlowSpec) -> dict[str, Detectable]:
         if changes[0] is not None:
             found[step.name] = Detectable(values[0], values[1])
     return found
-    if store.scope.dimensions:  # what is learnt is of all customers together
-        return {}

@@ -36,6 +36,7 @@ class ChangeRow:
     measure: str
     levels: str
     change: str
+    detectable: str
     verdict: str
     status: str
 
@@ -67,7 +68,8 @@ def _comparable(change: ChangeFigure) -> bool:
 
 def _changes(step: StepFigures) -> list[ChangeFigure]:
     durations = [step.p50_change, step.p95_change, step.p99_change]
-    return [*durations, step.good_rate_change, *(check.change for check in step.checks)]
+    rates = [step.good_rate_change, step.failures_change]
+    return [*durations, *rates, *(check.change for check in step.checks)]
 
 
 def change_rows(report: Report) -> list[ChangeRow]:
@@ -86,6 +88,7 @@ def change_rows(report: Report) -> list[ChangeRow]:
             _row(w, title, text("95th percentile"), step.p95_change),
             _row(w, title, text("99th percentile"), step.p99_change),
             _row(w, title, text("Good answers"), step.good_rate_change, rate=True),
+            _row(w, title, text("Wrong or failed"), step.failures_change, rate=True, failures=True),
         ]
         rows += [
             _row(w, title, text("Failures of “{check}”", check=w.check_title(report.flow, step.step, check.check)),
@@ -103,7 +106,8 @@ def _row(
         measure,
         w.levels(change, rate=rate),
         w.change(change, rate=rate),
-        w.status(change, rate=rate, failures=failures),
+        w.detectable(change, rate=rate),
+        w.brief(change, rate=rate, failures=failures),
         change.status.value,
     )
 
@@ -139,12 +143,6 @@ def improvement_lines(report: Report) -> list[str]:
     for outcome in report.improvements:
         entry, change = outcome.improvement, outcome.change
         rate = entry.measure not in ("p50", "p95", "p99")
-        check = entry.measure.removeprefix("check:") if entry.measure.startswith("check:") else ""
-        measures = {
-            "p50": text("Median"), "p95": text("95th percentile"), "p99": text("99th percentile"),
-            "good_rate": text("Good answers"),
-        }  # fmt: skip
-        name = w.check_title(report.flow, entry.step, check) if check else measures.get(entry.measure, entry.measure)
         values = {
             "step": w.listed([report.flow.step(entry.step).title.in_language(w.language), *customers_words(entry)]),
             "measure": measure_words(report.flow, entry, w), "action": entry.action, "owner": entry.owner or NOTHING,
@@ -153,9 +151,9 @@ def improvement_lines(report: Report) -> list[str]:
             lines.append(text("{step}, {measure}: “{action}” ({owner}) was given up", **values))
         elif entry.done_at is None:
             lines.append(text("{step}, {measure}: “{action}” ({owner}) is planned, due {due}",
-            failures = entry.measure.startswith("check:")
                               due=entry.due or NOTHING, **values))  # fmt: skip
         else:
+            failures = entry.measure.startswith("check:")
             lines.append(text(
                 "{step}, {measure}: “{action}” ({owner}), done {at}: {verdict}; {levels}, {change}",
                 at=w.time(entry.done_at), verdict=w.status(change, rate=rate, failures=failures),
@@ -169,9 +167,17 @@ def comparison_notes(report: Report) -> list[str]:
     text = report.wording.translator.text
     known = {
         "other_weekdays": text("The compared period has other days of the week: customers may behave differently"),
+        "other_hours": text("The compared period has other hours of the day: customers may behave differently"),
         "clock_change": text("The clocks were changed between the periods: they differ in length"),
     }
-    return [known[note] for note in (report.figures.compared.notes if report.figures.compared else ()) if note in known]
+    figures, w = report.figures, report.wording
+    lines = [known[note] for note in (figures.compared.notes if figures.compared else ()) if note in known]
+    if figures.simulated_before:
+        lines.append(
+            text("{count} of {total} observations of the compared period are demonstration data, not customers'",
+                 count=w.count(figures.simulated_before), total=w.count(figures.good_rate_change.observations_before))
+        )  # fmt: skip
+    return lines
 
 
 def alert_rows(report: Report) -> list[AlertRow]:
@@ -275,8 +281,8 @@ def method(report: Report) -> list[str]:
              "a time share, by resampling blocks of time."),
     ]  # fmt: skip
     if report.figures.compared:
-        lines.append(text("“No evidence of a change” is not proof that nothing changed: each row says what would have "
-                          "been seen in four of five cases."))  # fmt: skip
+        lines.append(text("“Not enough data to say” is no proof that nothing changed: each row says which change would "
+                          "have been seen in four of five cases."))  # fmt: skip
         if report.figures.compared.kind.startswith(RELEASE):
             lines.append(
                 text(

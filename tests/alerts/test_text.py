@@ -141,7 +141,7 @@ def test_the_short_form_is_one_sentence(full: Alert, titles: Titles, figures: Fi
     short = {
         "en": "Bill inquiry got slower at *Total* since 10:42: 1.00 → 1.19 s (+19 %, 18–20 %), 3,412 observations; "
         "worst: app_version=8.2.0 (+35 %, 81 % of the change)",
-        "zh": "「账单查询」的「账单总额」自 10:42 起变慢：1.00 → 1.19 秒（+19%，95% 置信区间 18%～20%），"
+        "zh": "“账单查询”的“账单总额”自 10:42 起变慢：1.00 → 1.19 秒（+19%，95% 置信区间 18%～20%），"
         "依据 3,412 次观测；影响最重的是 app_version=8.2.0（+35%，占变化的 81%）",
     }
     assert alert_text(full, titles, figures, NOW).short == short[figures.language]

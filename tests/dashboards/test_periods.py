@@ -90,6 +90,6 @@ def test_no_comparison() -> None:
 
 
 def test_unknown_comparison_is_refused() -> None:
-    message = "--compare 'month' is not known; write one of previous, week, year, none, or release:8.1.0..8.2.0"
+    message = "--compare 'month' is not known; write one of previous, week, year, before, none, or release:8.1.0..8.2.0"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         compared_period(Period(0, 60), "month", SHANGHAI)

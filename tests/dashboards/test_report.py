@@ -77,7 +77,7 @@ def test_slower_step_leads_the_report(
     text = report_markdown(report)
     assert f"**{report.headline.text}**" in text
     assert "| Log-in | Median | " in text
-    assert "no evidence of a change; " in text
+    assert " | not enough data |" in text
     assert "The compared period has other days of the week" in text
     assert "Cards \\| bills" in text
 
@@ -90,7 +90,8 @@ def test_no_change_is_said_plainly(
 
     assert report.headline.status == "no_evidence"
     assert report.headline.text.startswith(
-        "No evidence that Bill inquiry changed against the period before; at its busiest step a median slower by "
+        "No evidence that Bill inquiry changed against the period before, and not enough data to say that it is the "
+        "same; at its busiest step a median slower by "
     )
 
 
@@ -119,8 +120,8 @@ def test_alert_of_the_period_is_the_headline(
 
     assert report.headline.alert == "0123456789ab"
     assert report.headline.text == (
-        "Bill inquiry got slower at *Bill total* since 2026-03-14 10:42: 1.00 → 1.19 s (+19 %, 18–20 %), "
-        "3,500 observations; 3,412 customers had a bad answer"
+        "Bill inquiry got slower at *Bill total* since 14 March 10:42: 1.00 → 1.19 s (+19 %, 18–20 %); "
+        "3,412 customers had a bad answer"
     )
     assert len(report.alerts) == 1
     assert "nobody has acknowledged it" in report_markdown(report)

@@ -71,7 +71,7 @@ def test_state_of_every_flow_and_open_alerts(
     assert alarmed.flows[0].state == "alert"
     assert [one.id for one in alarmed.alerts] == [alert.id]
     assert alert_lines(alarmed, chinese)[0].startswith(
-        "[0123456789ab] 「账单查询」的「账单总额」自 2026年3月14日 10:42 起变慢"
+        "[0123456789ab] “账单查询”的“账单总额”自 2026年3月14日 10:42 起变慢"
     )
 
 

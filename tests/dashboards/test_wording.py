@@ -53,7 +53,7 @@ def test_interval_of_a_rate_is_not_rounded_away() -> None:
 def test_changes_of_durations_are_relative() -> None:
     assert ENGLISH.levels(SLOWER) == "1.00 → 1.19 s"
     assert ENGLISH.change(SLOWER) == "+19.0 % (+18.1 to +19.9)"
-    assert CHINESE.change(SLOWER) == "+19.0% (+18.1 到 +19.9)"
+    assert CHINESE.change(SLOWER) == "+19.0%（+18.1～+19.9）"
     assert ENGLISH.status(SLOWER) == "slower"
     assert CHINESE.status(SLOWER) == "变慢"
 
@@ -75,8 +75,8 @@ def test_no_evidence_says_what_would_have_been_seen() -> None:
 
 def test_times_are_the_banks() -> None:
     period = Period(1_773_456_120.0, 1_773_460_000.0)
-    assert ENGLISH.period(period) == "2026-03-14 10:42 – 2026-03-14 11:46:40"
-    assert CHINESE.period(period) == "2026年3月14日 10:42 至 2026年3月14日 11:46:40"
+    assert ENGLISH.period(period) == "2026-03-14 10:42 – 11:46:40"
+    assert CHINESE.period(period) == "2026年3月14日 10:42 至 11:46:40"
 
 
 @pytest.mark.parametrize(

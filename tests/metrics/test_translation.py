@@ -11,7 +11,7 @@ msgstr ""
 "Plural-Forms: nplurals=1; plural=0;\\n"
 
 msgid "{step} got slower"
-msgstr "「{step}」变慢"
+msgstr "“{step}”变慢"
 
 msgid "{count} step"
 msgid_plural "{count} steps"
@@ -33,7 +33,7 @@ def zh(tmp_path: Path) -> Translator:
 
 
 def test_a_text_is_translated_and_filled_in(zh: Translator) -> None:
-    assert zh.text("{step} got slower", step="总额") == "「总额」变慢"
+    assert zh.text("{step} got slower", step="总额") == "“总额”变慢"
 
 
 def test_a_plural_may_format_its_number_itself(zh: Translator) -> None:
@@ -53,7 +53,7 @@ def test_english_needs_no_catalogue(tmp_path: Path) -> None:
 
 
 def test_a_value_in_braces_is_not_a_placeholder(zh: Translator) -> None:
-    assert zh.text("{step} got slower", step="{step}") == "「{step}」变慢"
+    assert zh.text("{step} got slower", step="{step}") == "“{step}”变慢"
 
 
 def test_a_catalogue_that_did_not_ship_is_an_error(tmp_path: Path) -> None:
