@@ -12,7 +12,8 @@ import math
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from simulator import DAY, LOW, WIDTH, Case, Columns, Truth, draw_truth, recording, simulate
 
 from cxgauge.metrics.backtest.backtest import BacktestEvent, run_backtest
+from cxgauge.metrics.backtest.file import Recording
 from cxgauge.metrics.baseline.baseline import Profile
 from cxgauge.metrics.detection.input import BucketGrid
 from cxgauge.metrics.detection.settings import DetectionSettings
@@ -44,6 +46,22 @@ def _fail(ratio: float) -> Callable[[np.random.Generator], Case]:
     return lambda rng: Case("fail", _noon(rng), math.log(ratio))
 
 
+def _creep(percent: float, every_days: int) -> Callable[[np.random.Generator], Case]:
+    options = {"every": every_days * DAY}
+    return lambda rng: Case("creep", _noon(rng), math.log(1 + percent / 100), options=options)
+
+
+def _spikes(
+    ratio: float, minutes: int, *, group: bool = False, **options: float
+) -> Callable[[np.random.Generator], Case]:
+    def make(rng: np.random.Generator) -> Case:
+        change, part = _noon(rng), int(rng.integers(0, 3))
+        every: dict[str, float] = {"minutes": minutes, "every": 487}
+        return Case("spikes", change, math.log(ratio), part if group else -1, {**every, **options})
+
+    return make
+
+
 def _noon(rng: np.random.Generator) -> int:
     return int(rng.integers(300, 1700))
 
@@ -57,11 +75,15 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "ramp": lambda rng: Case("ramp", _noon(rng), math.log(1.2)),
     "pulse": lambda rng: Case("pulse", int(rng.integers(300, 1000)), math.log(1.3)),
     "silence": lambda rng: Case("gap", _noon(rng), options={"minutes": 600}),
-    "creep": lambda rng: Case("creep", int(rng.integers(300, 1700)), math.log(1.03)),
-    "spike1.2": lambda rng: Case("spike", _noon(rng), math.log(1.2)),
-    "spike1.5": lambda rng: Case("spike", _noon(rng), math.log(1.5)),
+    "creep": _creep(3, 1),
+    "creep2": _creep(2, 1),
+    "creepweek": _creep(3, 7),
+    **{f"spikes{ratio:g}": _spikes(ratio, 3) for ratio in (1.2, 1.3, 1.5, 2.0, 3.0, 5.0, 10.0)},
+    "spikes3x1": _spikes(3.0, 1),
+    "spikes3x2": _spikes(3.0, 2),
+    "spikespart": _spikes(3.0, 3, group=True),
+    **{f"timeouts{100 * share:g}": _spikes(1.0, 3, outliers=share) for share in (0.05, 0.3)},
     "spike": lambda rng: Case("spike", _noon(rng), math.log(2.0)),
-    "spike3": lambda rng: Case("spike", _noon(rng), math.log(3.0)),
     "drop": lambda rng: Case("drop", _noon(rng), math.log(0.4)),
     "burst": lambda rng: Case("burst", _noon(rng)),
     "mix": lambda rng: Case("mix", _noon(rng)),
@@ -69,6 +91,9 @@ CASES: dict[str, Callable[[np.random.Generator], Case]] = {
     "job": lambda rng: Case("batch", 0, options={"by": int(rng.choice([-90, -60, 60, 90, 180]))}),
     "gap": lambda rng: Case("gap", _noon(rng)),
 }
+SPIKES = 4  # in a stream of them
+_WARM_UP = 240  # minutes
+_HOURS = {"up1.5": 6, "fail10": 12, "silence": 12}  # plainly enough at a hundred observations a minute and more
 SILENT = ("spike", "drop", "burst", "mix", "clock", "job", "gap")
 
 
@@ -105,7 +130,14 @@ class Cell:
 
 
 def run_cell(
-    rate: float, seeds: Iterable[int], labels: Iterable[str], repeats: int, seed_set: int, *, judge: bool = True
+    rate: float,
+    seeds: Iterable[int],
+    labels: Iterable[str],
+    repeats: int,
+    seed_set: int,
+    *,
+    judge: bool = True,
+    short: bool = False,
 ) -> Cell:
     """Simulate (or take from the cache) and judge one traffic level.
 
@@ -116,21 +148,21 @@ def run_cell(
         repeats: Streams of each case a seed.
         seed_set: Which set of seeds.
         judge: Whether to run the detector at all.
+        short: Whether to begin streams four hours before the change, and to end some hours after what is plain.
     """
     streams: list[Stream] = []
     columns: list[Columns] = []
     for seed in seeds:
-        truth, past = _history(rate, seed, seed_set)
-        known = minutes_of(past, 0, HISTORY)[0]
+        truth, known = _known(rate, seed, seed_set)
         for label in labels:
             for repeat in range(NULL_WEEKS if label == "null" else repeats):
-                case, first, one = _stream(truth, rate, seed, seed_set, label, repeat)
+                case, first, one = _stream(truth, rate, seed, seed_set, label, repeat, short=short)
                 mean, count = minutes_of(one, first, len(one.rate))
                 columns.append(one)
                 streams.append(Stream(label, truth, case, first, one.name, one.rate, mean, count, known))
     events: dict[str, list[BacktestEvent]] = {stream.name: [] for stream in streams}
     if judge and columns:
-        past = recording([_history(rate, seed, seed_set)[1] for seed in seeds])
+        past = _past(rate, tuple(seeds), seed_set)
         key = _key("profile", rate, tuple(seeds), seed_set, repr(SETTINGS), _source_key())
         profiles: dict[tuple[str, ...], Profile] = _cached(key, dict)
         known_before = len(profiles)
@@ -139,6 +171,17 @@ def run_cell(
         if len(profiles) > known_before:
             _store(key, profiles)
     return Cell(rate, streams, events)
+
+
+@lru_cache(maxsize=100)
+def _known(rate: float, seed: int, seed_set: int) -> tuple[Truth, np.ndarray]:
+    truth, past = _history(rate, seed, seed_set)
+    return truth, minutes_of(past, 0, HISTORY)[0]
+
+
+@lru_cache(maxsize=1)
+def _past(rate: float, seeds: tuple[int, ...], seed_set: int) -> Recording:
+    return recording([_history(rate, seed, seed_set)[1] for seed in seeds])
 
 
 def minutes_of(one: Columns, first: int, minutes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +222,9 @@ def _history(rate: float, seed: int, seed_set: int) -> tuple[Truth, Columns]:
     return _cached(_key("history", rate, seed, seed_set, _simulator_key()), make)
 
 
-def _stream(truth: Truth, rate: float, seed: int, seed_set: int, label: str, repeat: int) -> tuple[Case, int, Columns]:
+def _stream(
+    truth: Truth, rate: float, seed: int, seed_set: int, label: str, repeat: int, *, short: bool
+) -> tuple[Case, int, Columns]:
     def make() -> tuple[Case, int, Columns]:
         rng = np.random.default_rng([seed, int(rate), seed_set, _number(label), repeat])
         name = f"{label}.{repeat}.{seed}@T{seed}"
@@ -187,10 +232,22 @@ def _stream(truth: Truth, rate: float, seed: int, seed_set: int, label: str, rep
             case, first, size = Case(), HISTORY + 7 * DAY * repeat, 7 * DAY
         else:
             case, first = CASES[label](rng), HISTORY + DAY * int(rng.integers(0, 7))
-            size = case.change + (6 * DAY if case.kind == "creep" else DAY)
+            if short and case.change > _WARM_UP:
+                first += case.change - _WARM_UP
+                case = replace(case, change=_WARM_UP)
+            size = case.change + _minutes_after(label, case, rate, short=short)
         return case, first, simulate(truth, int(rng.integers(1 << 40)), name, first, size, case)
 
-    return _cached(_key("stream", rate, seed, seed_set, label, repeat, _simulator_key()), make)
+    return _cached(_key("stream", rate, seed, seed_set, label, repeat, short, _simulator_key()), make)
+
+
+def _minutes_after(label: str, case: Case, rate: float, *, short: bool) -> int:
+    """How long a stream goes on after the change: a day, but for what is found within hours or takes days."""
+    if case.kind == "creep":
+        return 5 * int(case.options["every"]) + DAY
+    if case.kind == "spikes":
+        return SPIKES * int(case.options["every"])
+    return _HOURS.get(label, 24) * 60 if short and rate >= 100 else DAY
 
 
 def _key(*parts: object) -> str:

@@ -165,16 +165,22 @@ def simulate(  # noqa: PLR0912, PLR0915 - one case after the other, read from to
         shift[after, case.group] = case.effect
     elif case.kind == "spike":
         shift[case.change : case.change + int(case.options.get("minutes", 3))] = case.effect
+    elif case.kind == "spikes":  # again and again, as long as the stream is
+        inside = (t >= case.change) & ((t - case.change) % int(case.options["every"]) < case.options["minutes"])
+        shift[inside, slice(None) if case.group < 0 else case.group] = case.effect
     elif case.kind == "pulse":
         shift[case.change : case.change + int(case.options.get("minutes", 360))] = case.effect
     elif case.kind == "creep":
         for step in range(5):
-            shift[t >= case.change + step * DAY] += case.effect
+            shift[t >= case.change + step * int(case.options.get("every", DAY))] += case.effect
     outliers = np.full(minutes, truth.outliers)
     tail_share = np.where(after & (case.kind == "tail"), case.options.get("share", 0.02), 0.0)
     failure = truth.failure * np.exp(rng.normal(size=minutes) * truth.failure_spread - truth.failure_spread**2 / 2)
     if case.kind == "fail":
         failure = np.where(after, failure * np.exp(case.effect), failure)
+    if case.kind == "spikes" and "outliers" in case.options:  # time-outs, which count as failures
+        outliers = np.where(inside, case.options["outliers"], outliers)
+        failure = np.where(inside, case.options["outliers"], failure)
     keep = np.ones(minutes, dtype=bool)
     if case.kind == "gap":
         keep[case.change : case.change + int(case.options.get("minutes", 45))] = False
