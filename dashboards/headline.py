@@ -187,13 +187,15 @@ def _no_evidence(title: str, against: str, figures: FlowFigures, findings: list[
                     flow=title, against=against)  # fmt: skip
     best = max(medians, key=lambda one: one.change.observations)
     values = {"flow": title, "against": against, "detectable": wording.detectable(best.change)}
-    same = sum(map(_is_same, figures.steps))
-    if same:
+    same = [
+        sum(found.conclusion is Conclusion.SAME for found in one)
+        for one in ([step.latency for step in figures.steps], [step.correctness for step in figures.steps])
+    ]
+    if any(same):
         return text(
-            "No evidence that {flow} changed against {against}: {same} of {steps} steps are the same, for the others "
-            "there are not enough data to say so; at its busiest step a median slower by {detectable} or more would "
-            "have been seen",
-            same=same, steps=len(figures.steps), **values,
+            "No evidence that {flow} changed against {against}: durations are the same at {latency} of {steps} steps, "
+            "failures at {correctness}; for the rest there are not enough data to say so",
+            latency=same[0], correctness=same[1], steps=len(figures.steps), **values,
         )  # fmt: skip
     return text(
         "No evidence that {flow} changed against {against}, and not enough data to say that it is the same; at its "

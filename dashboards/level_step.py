@@ -14,10 +14,10 @@ __all__ = ["level_step"]
 
 _LONG_BLOCKS = 8
 _FEWEST_BLOCKS = 48
-_STANDS_OUT = 16.0
+_STANDS_OUT = 10.0
 """How much larger the variance of the eight longest blocks is with the step than without it.
 
-Calibrated: of normal noise without any step, alike or wandering from day to day, less than one series in a thousand
+Calibrated: of normal noise without any step, alike or wandering from day to day, about one series in two hundred
 exceeds it; bench/verdicts.py prints how many.
 """
 

@@ -169,7 +169,9 @@ class Wording:
         if rate:
             worse, better = (text("more failures"), text("fewer failures")) if failures else (
                 text("worse"), text("better"))  # fmt: skip
-            margin = text("{margin} of the failures", margin=self.plain_percent(change.margin or 0))
+            margin = self.plain_percent(change.margin or 0)
+            margin = (text("{margin} of the failures", margin=margin) if failures else
+                      text("{margin} of the bad answers", margin=margin))  # fmt: skip
         else:
             worse, better, margin = text("slower"), text("faster"), self.plain_percent(change.margin or 0)
         nonzero = not rate or {change.before, change.after}.isdisjoint({0.0, 1.0})  # else no ratio says anything

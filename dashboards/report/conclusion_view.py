@@ -105,6 +105,11 @@ def conclusion_notes(report: Report) -> list[str]:
     if report.figures.compared.kind.startswith(RELEASE):
         older, newer = releases_of(report.figures.compared.kind)
         lines.insert(
-            0, text("Release {newer} against {older}, at the mix of customers of {newer}.", older=older, newer=newer)
+            0,
+            text(
+                "Release {newer} against {older}, at the mix of customers and hours of {newer}.",
+                older=older,
+                newer=newer,
+            ),
         )
     return lines

@@ -22,6 +22,7 @@ __all__ = [
     "improvement_lines",
     "method",
     "mix_lines",
+    "not_compared",
     "other_deviations",
     "quality",
     "too_few_steps",
@@ -162,6 +163,16 @@ def improvement_lines(report: Report) -> list[str]:
     return lines
 
 
+def not_compared(report: Report) -> str:
+    """Why nothing is compared though it was asked for."""
+    text = report.wording.translator.text
+    if not report.figures.observations:
+        return text("There is no observation in this period, so nothing can be compared.")
+    if not report.figures.good_rate_change.observations_before:
+        return text("There is no observation of the flow in the compared period: it may be newer than that.")
+    return text("There are too few observations in one of the periods to compare anything.")
+
+
 def comparison_notes(report: Report) -> list[str]:
     """What makes the comparison weaker than it looks."""
     text = report.wording.translator.text
@@ -286,8 +297,8 @@ def method(report: Report) -> list[str]:
         if report.figures.compared.kind.startswith(RELEASE):
             lines.append(
                 text(
-                    "Releases are compared at the newer one's mix of customers, by all other dimensions; what no "
-                    "dimension tells is not evened out. The figures are those of the newer release."
+                    "Releases are compared at the newer one's mix of customers and hours, by all other dimensions; what "
+                    "no dimension tells is not evened out. The figures are those of the newer release."
                 )
             )
         elif report.figures.period.seconds < 7 * 86_400:

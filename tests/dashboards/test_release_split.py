@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxgauge.dashboards.figure_types import ChangeStatus, Comparison, FlowFigures, Period
+from cxgauge.dashboards.figure_types import ChangeStatus, Comparison, Conclusion, FlowFigures, Period
 from cxgauge.dashboards.figures import flow_figures
 from cxgauge.dashboards.release_split import split_releases
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
@@ -71,6 +71,26 @@ def test_a_slower_release_is_found_at_equal_mix_with_its_size(flow: FlowSpec) ->
     assert step.p50_change.high is not None
     assert step.p50_change.low < 0.1 < step.p50_change.high
     assert step.p50_change.high - step.p50_change.low < 0.12
+
+
+def test_what_happened_while_a_release_was_rolled_out_is_not_put_down_to_it(flow: FlowSpec) -> None:
+    """From noon on everybody is slower by a third; by then most use the newer release."""
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        size = 40_000
+        at = np.sort(random.random(size)) * 86_400
+        version = (random.random(size) < at / 86_400).astype(np.int64)
+        durations = np.exp(random.normal(-0.5, 0.4, size)) * np.where(at > 43_200, 1.33, 1)
+        records = np.zeros(size, dtype=RECORD)
+        records["observed_at_us"] = ((DAY.start + at) * 1e6).astype(np.int64)
+        records["duration_seconds"] = durations
+        records["series"] = 2 * version
+        records["verdict"] = np.where(durations > 2, Verdict.SLOW, Verdict.GOOD)
+        step = _compare(flow, roll_up(ObservationBatch(tuple(KEYS.values()), records), 60)).steps[0]
+        raw = [np.median(durations[version == v]) for v in (0, 1)]
+        assert raw[1] > 1.1 * raw[0]
+        assert step.latency.conclusion in (Conclusion.SAME, Conclusion.NOT_ENOUGH_DATA)
+        assert step.p50_change.change == pytest.approx(0, abs=0.03)
 
 
 def test_figures_are_those_of_the_newer_release(flow: FlowSpec) -> None:
