@@ -6,7 +6,7 @@ from ..metrics.specification.flow import FlowSpec
 from ..metrics.store.improvements import Improvement
 from .wording import Wording
 
-__all__ = ["STANDINGS", "customers_words", "measure_words", "standing_words", "trail_words"]
+__all__ = ["STANDINGS", "customers_words", "field_words", "measure_words", "standing_words", "trail_words"]
 
 STANDINGS = (
     "planned", "overdue", "done", "better", "no_evidence", "unclear", "worse", "too_few", "dropped",
@@ -44,9 +44,23 @@ def standing_words(standing: str, w: Wording) -> str:
         "better": text("better: verified"),
         "worse": text("worse"),
         "unclear": text("not clear"),
-        "no_evidence": text("not better: no evidence of a change"),
+        "no_evidence": text("not better: no evidence"),
         "too_few": text("not enough data yet"),
     }[standing]
+
+
+def field_words(name: str, w: Wording) -> str:
+    """What may be changed of an entry."""
+    text = w.translator.text
+    return {
+        "action": text("What is done"),
+        "owner": text("Owner"),
+        "due": text("Due"),
+        "finding": text("Finding"),
+        "note": text("Note"),
+        "dimensions": text("For whom"),
+        "done_at": text("In effect since"),
+    }.get(name, "")
 
 
 def trail_words(action: str, w: Wording) -> str:

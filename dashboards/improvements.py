@@ -9,7 +9,9 @@ transaction.
 from __future__ import annotations
 
 import secrets
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, tzinfo
@@ -51,6 +53,10 @@ __all__ = [
 
 MEASURES = ("p50", "p95", "p99", "good_rate")
 _LONGEST_SECONDS = 28 * 86_400
+_HOURS_SECONDS = 3 * 86_400  # a longer time is told in whole hours,
+_QUARTERS_SECONDS = 6 * 3_600  # and one beyond this in quarters of an hour
+_FRESH_SECONDS = 900
+_CACHED_MOST = 1_000
 _TEXT_LIMIT = 1_000
 _NAME_LIMIT = 200
 
@@ -69,6 +75,10 @@ class Outcome:
 
     improvement: Improvement
     change: ChangeFigure
+
+
+_cache: OrderedDict[tuple[object, ...], ChangeFigure] = OrderedDict()
+_cache_lock = threading.Lock()
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
@@ -250,11 +260,27 @@ def _outcome(
     if entry.done_at is None or entry.done_at >= until:
         return ChangeFigure(ChangeStatus.NOT_COMPARED)
     end = min(until, now, entry.done_at + _LONGEST_SECONDS)
-    step = 3_600 if end - entry.done_at > 3 * 86_400 else store.settings.window_seconds
+    length = end - entry.done_at
+    step = 3_600 if length > _HOURS_SECONDS else 900 if length > _QUARTERS_SECONDS else store.settings.window_seconds
     since = aligned(entry.done_at, end, step)
     period = (
         since if since.start >= entry.done_at else Period(since.start + step, max(since.end, since.start + 2 * step))
     )
+    key = (store.settings.database, store.scope, repr(entry), period, str(wording.zone), now // _FRESH_SECONDS)
+    with _cache_lock:
+        known = _cache.get(key)
+    if known is None:
+        known = _compared(store, flow, entry, period, wording, now)
+        with _cache_lock:
+            _cache[key] = known
+            while len(_cache) > _CACHED_MOST:
+                _cache.popitem(last=False)
+    return known
+
+
+def _compared(
+    store: Store, flow: FlowSpec, entry: Improvement, period: Period, wording: Wording, now: float
+) -> ChangeFigure:
     compared = compared_period(period, "week", wording.zone)
     alone = _only(flow, entry.step)
     if not entry.dimensions:

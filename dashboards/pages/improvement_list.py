@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,12 +16,19 @@ from ...metrics.store.scope import DataScope
 from ...metrics.store.store import Store
 from ..charts import Chart
 from ..figure_types import ChangeFigure, ChangeStatus, Period
-from ..improvement_words import STANDINGS, customers_words, measure_words, standing_words, trail_words
+from ..improvement_words import (
+    STANDINGS,
+    customers_words,
+    field_words,
+    measure_words,
+    standing_words,
+    trail_words,
+)
 from ..improvements import MEASURES, Improvement, outcomes, read_improvement, read_improvements, standing
 from ..periods import aligned
 from ..report.data import read_rows
 from ..wording import NOTHING, Wording
-from .improvement_table import STYLES, improvement_table, is_rate, verdict_words
+from .improvement_table import STYLES, improvement_table, is_rate, ledger_order, verdict_words
 from .request import PageRequest
 from .step import step_charts
 from .table import Cells, Column, Row, Table
@@ -53,7 +61,7 @@ def improvements_page(store: Store, flows: Mapping[str, FlowSpec], asked: PageRe
     owners = sorted({entry.owner for entry in every if entry.owner})
     every = [one for one in every if own.get("flow", one.flow) == one.flow and own.get("owner", one.owner) == one.owner]
     stands = {entry.id: standing(entry, None, asked.now, w.zone) for entry in every}
-    chosen = sorted(every, key=lambda entry: _order(entry, stands[entry.id]))
+    chosen = sorted(every, key=lambda entry: ledger_order(entry, stands[entry.id]))
     judged: dict[str, ChangeFigure] = {}
     if state in _VERDICTS:
         done = [entry for entry in chosen if stands[entry.id] == "done"][:_JUDGED_MOST]
@@ -93,13 +101,6 @@ def _filters(own: Mapping[str, str], flows: Mapping[str, FlowSpec]) -> tuple[str
 
 def _is_known(entry: Improvement, flows: Mapping[str, FlowSpec]) -> bool:
     return entry.flow in flows and any(step.name == entry.step for step in flows[entry.flow].steps)
-
-
-def _order(entry: Improvement, stands: str) -> tuple[int, str, float]:
-    """Overdue, then planned by the day due (those without last), then done and given up, newest first."""
-    place = ("overdue", "planned", "done", "dropped").index(stands)
-    moment = entry.done_at or entry.dropped_at or entry.planned_at
-    return place, (entry.due or "9") if entry.is_open else "", -moment
 
 
 def _judged(
@@ -143,7 +144,7 @@ def improvement_page(
     cells, text = Cells(w), w.translator.text
     rows = tuple(
         Row((cells.time(one.at), cells.words(trail_words(one.action, w)), cells.words(one.actor or NOTHING),
-             cells.words(_details(one.details))))
+             cells.words(_details(one.details, w))))
         for one in trail
     )  # fmt: skip
     columns = (Column(text("Time")), Column(text("What")), Column(text("Who")), Column(text("Details")))
@@ -157,7 +158,7 @@ def improvement_page(
         "standing": stands,
         "style": STYLES.get(stands, stands),
         "said": standing_words(stands, w),
-        "verdict": _verdict(entry, change, w),
+        "verdict": _verdict(flow, entry, change, w),
         "alert": _alert(store, entry.finding),
         "charts": _charts(store, flow, step, entry, asked),
         "tables": [improvement_table(flows, [(entry, change)], asked), history],
@@ -165,7 +166,7 @@ def improvement_page(
     }
 
 
-def _verdict(entry: Improvement, change: ChangeFigure | None, w: Wording) -> str:
+def _verdict(flow: FlowSpec, entry: Improvement, change: ChangeFigure | None, w: Wording) -> str:
     """One sentence on what came of it; empty while it is not in effect."""
     text = w.translator.text
     if change is None:
@@ -173,8 +174,9 @@ def _verdict(entry: Improvement, change: ChangeFigure | None, w: Wording) -> str
     if change.status in (ChangeStatus.NOT_COMPARED, ChangeStatus.TOO_FEW):
         return text("Not enough data yet to say whether it helped.")
     rate = is_rate(entry)
-    return text("{verdict}: {levels}, {change}", verdict=verdict_words(entry, change, w),
-                levels=w.levels(change, rate=rate), change=w.change(change, rate=rate))  # fmt: skip
+    return text("{figure} {verdict}: {levels}, {change}", figure=measure_words(flow, entry, w),
+                verdict=verdict_words(entry, change, w), levels=w.levels(change, rate=rate),
+                change=w.change(change, rate=rate))  # fmt: skip
 
 
 def _charts(store: Store, flow: FlowSpec, step: StepSpec, entry: Improvement, asked: PageRequest) -> list[Chart]:
@@ -192,8 +194,21 @@ def _charts(store: Store, flow: FlowSpec, step: StepSpec, entry: Improvement, as
     return charts[1:2] if is_rate(entry) else charts[:1]
 
 
-def _details(details: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}: {value}" for name, value in details.items() if value not in ("", None, {}))
+def _details(details: Mapping[str, Any], w: Wording) -> str:
+    """What was written, by its names in words; empty where something was taken away."""
+    text = w.translator.text
+    said = []
+    for name, value in details.items():
+        words = field_words(name, w)
+        if not words or value is None:
+            continue
+        shown = str(value)
+        if name == "done_at":
+            shown = w.time(datetime.fromisoformat(shown).timestamp())
+        elif isinstance(value, dict):
+            shown = w.listed([f"{one}={each}" for one, each in value.items()])
+        said.append(text("{figure}: {value}", figure=words, value=shown or NOTHING))
+    return "; ".join(said)
 
 
 def _alert(store: Store, finding: str) -> str:

@@ -14,7 +14,7 @@ from ..wording import NOTHING, Wording
 from .request import PageRequest
 from .table import Cell, Cells, Column, Row, Table
 
-__all__ = ["STYLES", "improvement_table", "improvements_of", "is_rate", "verdict_words"]
+__all__ = ["STYLES", "improvement_table", "improvements_of", "is_rate", "ledger_order", "verdict_words"]
 
 STYLES = {"planned": "none", "overdue": "missed", "dropped": "none", "done": "none"}
 """Styles of where entries stand; verdicts have their own name as style."""
@@ -34,11 +34,13 @@ def verdict_words(entry: Improvement, change: ChangeFigure, w: Wording) -> str:
 
 def improvements_of(report: Report, asked: PageRequest, step: str | None = None) -> Table:
     """The ledger of a report's flow, of one step if given."""
+    zone = report.wording.zone
     kept = [one for one in report.improvements if step in (None, one.improvement.step)]
+    kept.sort(key=lambda one: ledger_order(one.improvement, standing(one.improvement, None, asked.now, zone)))
     found: list[tuple[Improvement, ChangeFigure | None]] = [(one.improvement, one.change) for one in kept]
     text = report.wording.translator.text
     empty = text("Nothing is planned, and nothing was done.")
-    return improvement_table({report.flow.name: report.flow}, found, asked, empty=empty)
+    return improvement_table({report.flow.name: report.flow}, found, asked, empty=empty, of_one=True)
 
 
 def improvement_table(
@@ -47,11 +49,12 @@ def improvement_table(
     asked: PageRequest,
     *,
     empty: str = "",
+    of_one: bool = False,
 ) -> Table:
-    """Entries with what came of them; ``None`` where that was not judged."""
+    """Entries with what came of them; ``None`` where that was not judged. ``of_one``: all are of the same flow."""
     w = asked.wording
     text = w.translator.text
-    rows = tuple(_row(flows[entry.flow], entry, change, asked) for entry, change in entries)
+    rows = tuple(_row(flows[entry.flow], entry, change, asked, of_one=of_one) for entry, change in entries)
     columns = (
         Column(text("What is done")),
         Column(text("Where")),
@@ -59,7 +62,7 @@ def improvement_table(
         Column(text("Owner")),
         Column(text("Due")),
         Column(text("State")),
-        Column(text("In effect since"), wide=True),
+        Column(text("In effect since"), unseen=True),
         Column(text("Unit"), unseen=True),
         Column(text("Before"), number=True, unseen=True),
         Column(text("After"), number=True, unseen=True),
@@ -71,18 +74,24 @@ def improvement_table(
     return Table("improvements", text("Improvements"), columns, rows, empty=empty, note=note)
 
 
-def _row(flow: FlowSpec, entry: Improvement, change: ChangeFigure | None, asked: PageRequest) -> Row:
+def ledger_order(entry: Improvement, stands: str) -> tuple[int, str, float]:
+    """Overdue, then planned by the day due (those without last), then done and given up, newest first."""
+    place = ("overdue", "planned", "done", "dropped").index(stands)
+    moment = entry.done_at or entry.dropped_at or entry.planned_at
+    return place, (entry.due or "9") if entry.is_open else "", -moment
+
+
+def _row(flow: FlowSpec, entry: Improvement, change: ChangeFigure | None, asked: PageRequest, *, of_one: bool) -> Row:
     w = asked.wording
     cells, text = Cells(w), w.translator.text
     stands = standing(entry, change, asked.now, w.zone)
     rate = is_rate(entry)
     compared = change if change is not None and change.status in _COMPARED else None
-    where = text(
-        "{flow} › {step}",
-        flow=flow.title.in_language(w.language),
-        step=_step_title(flow, entry, w),
-    )
+    where = _step_title(flow, entry, w)
+    if not of_one:
+        where = text("{flow} › {step}", flow=flow.title.in_language(w.language), step=where)
     of = w.listed(customers_words(entry))
+    since = "" if entry.done_at is None else text("since {at}", at=w.time(entry.done_at // 1))
     return Row(
         (
             cells.words(entry.action, asked.link(f"/improvements/{entry.id}")),
@@ -90,7 +99,7 @@ def _row(flow: FlowSpec, entry: Improvement, change: ChangeFigure | None, asked:
             cells.words(measure_words(flow, entry, w)),
             cells.words(entry.owner or NOTHING),
             Cell(_day(entry.due, w), entry.due, style="nowrap"),
-            Cell(standing_words(stands, w), stands, style=STYLES.get(stands, stands)),
+            Cell(standing_words(stands, w), stands, style=STYLES.get(stands, stands), note=since),
             cells.time(entry.done_at),
             cells.words((text("ratio") if rate else text("s")) if compared else ""),
             Cell("", compared.before if compared else None),

@@ -187,8 +187,11 @@ def _origin(run: ReportRun, w: Wording) -> str:
 
 
 def _title(run: ReportRun, flows: Mapping[str, FlowSpec], w: Wording) -> str:
+    """The flow's title, with the customers it speaks of unless it is all of them."""
     flow = flows.get(run.flow)
-    return flow.title.in_language(w.language) if flow else run.title or run.flow
+    title = flow.title.in_language(w.language) if flow else run.title or run.flow
+    part = ", ".join(f"{name}={'|'.join(values)}" for name, values in sorted(run.dimensions.items()))
+    return f"{title} · {part}" if part else title
 
 
 def _style(run: ReportRun) -> str:
