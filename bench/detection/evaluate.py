@@ -39,8 +39,7 @@ _INTERVALS = ("up", "fail")  # beginnings of cases of which more are needed, sin
 _AFTER = 45  # minutes from the start of a spike in which an alarm counts as the spike's
 _KINDS = {
     **dict.fromkeys(("creep", "creep2", "creepweek"), (*PAGED, "creep")),
-    "up0.9": ("down",),
-    "up0.8": ("down",),
+    **dict.fromkeys(("up0.9", "up0.8"), ("down",)),
     "silence": ("volume",),
 }
 _LEFT_OUT = (("fail1.5", 0.001), ("fail10", 0.01))

@@ -195,5 +195,5 @@ PEERS: list[tuple[str, Callable[[Stream, float], np.ndarray], list[float]]] = [
     ("river KSWIN on five minutes, tuned", kswin, [1e-6, 1e-9, 1e-15, 1e-20]),
     ("apache-otava hourly, tuned", otava, [5, 8]),
 ]
-SLOW = {"apache-otava hourly, tuned"}
-"""Peers whose threshold is set on a quarter of the streams without change."""
+SLOW = {"apache-otava hourly, tuned", (1000.0, "river KSWIN on five minutes, tuned")}
+"""Peers that get a quarter of the streams, one a case and seed; with a traffic level: there."""
