@@ -11,7 +11,7 @@ import hashlib
 import math
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -133,7 +133,7 @@ def run_cell(
     rate: float,
     seeds: Iterable[int],
     labels: Iterable[str],
-    repeats: int,
+    repeats: int | Mapping[str, int],
     seed_set: int,
     *,
     judge: bool = True,
@@ -145,7 +145,7 @@ def run_cell(
         rate: Observations a minute.
         seeds: One history series each.
         labels: Cases, keys of :data:`CASES` or "null".
-        repeats: Streams of each case a seed.
+        repeats: Streams of each case a seed, of all cases or by label.
         seed_set: Which set of seeds.
         judge: Whether to run the detector at all.
         short: Whether to begin streams four hours before the change, and to end some hours after what is plain.
@@ -155,7 +155,8 @@ def run_cell(
     for seed in seeds:
         truth, known = _known(rate, seed, seed_set)
         for label in labels:
-            for repeat in range(NULL_WEEKS if label == "null" else repeats):
+            number = repeats if isinstance(repeats, int) else repeats[label]
+            for repeat in range(NULL_WEEKS if label == "null" else number):
                 case, first, one = _stream(truth, rate, seed, seed_set, label, repeat, short=short)
                 mean, count = minutes_of(one, first, len(one.rate))
                 columns.append(one)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ _SPIKES = (
 )
 QUIET = (*_SPIKES, "drop", "burst", "mix", "clock", "job", "gap")
 _INTERVALS = ("up", "fail")  # beginnings of cases of which more are needed, since coverage is looked at
+_AT_ONCE = 450  # streams
 _AFTER = 45  # minutes from the start of a spike in which an alarm counts as the spike's
 _KINDS = {
     **dict.fromkeys(("creep", "creep2", "creepweek"), (*PAGED, "creep")),
@@ -115,6 +117,23 @@ def quiet(cell: Cell, label: str) -> str:
     return f"| {name} | {len(hits)} | {np.mean(hits):.1%} |"
 
 
+def _share(label: str, more: int) -> int:
+    """How many times as many streams as usual: failures of one in a hundred and one in a thousand take turns."""
+    return more * (2 if label.startswith("fail") else 1) if label.startswith(_INTERVALS) else 1
+
+
+def _portions(labels: list[str], repeats: dict[str, int], seeds: int) -> Iterator[list[str]]:
+    """Labels that are run together: as many streams as fit into some gigabytes."""
+    portion: list[str] = []
+    for label in labels:
+        if portion and seeds * sum(repeats[each] for each in [*portion, label]) > _AT_ONCE:
+            yield portion
+            portion = []
+        portion.append(label)
+    if portion:
+        yield portion
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", default="10,100,1000")
@@ -129,17 +148,16 @@ def main() -> None:
     for rate, labels in wanted.items():
         clock = time.perf_counter()
         print(f"### {rate:g} observations a minute\n\n{_HEAD}", flush=True)
+        repeats = {label: options.repeats * _share(label, options.more) for label in labels}
         for rows in ([each for each in labels if each not in QUIET], [each for each in labels if each in QUIET]):
             if rows and rows[0] in QUIET:
                 print("\n| must not alarm | cases | alarmed |\n|---|---|---|")
-            for label in rows:
-                repeats = options.repeats
-                if label.startswith(_INTERVALS):
-                    repeats *= options.more * (2 if label.startswith("fail") else 1)
-                cell = run_cell(rate, range(options.seeds), [label], repeats, options.seed_set, short=True)
-                if label in QUIET:
-                    print(quiet(cell, label), flush=True)
-                else:
+            for some in _portions(rows, repeats, options.seeds):
+                cell = run_cell(rate, range(options.seeds), some, repeats, options.seed_set, short=True)
+                for label in some:
+                    if label in QUIET:
+                        print(quiet(cell, label), flush=True)
+                        continue
                     for name, streams in groups(cell, label):
                         print(describe(cell, label, name, streams), flush=True)
         print(f"\n{time.perf_counter() - clock:.0f} s\n", flush=True)
