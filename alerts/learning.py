@@ -1,28 +1,43 @@
-"""Learning baselines from the store: what counts as history, and when it is time to learn anew."""
+"""Learning baselines from the store: what counts as history, and when it is time to learn anew.
+
+Digests of days are read (``metrics/digest/day.py``), and windows only of hours that are not digested yet. Flows are
+learnt some at a time, so memory is bounded by the largest; many are learnt by several processes at a low priority,
+while other threads go on judging windows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..metrics.baseline.baseline import Profile, learn
+from ..metrics.baseline.baseline import Profile
 from ..metrics.baseline.budget import count_families
+from ..metrics.baseline.digest_learning import DigestedCells, learn_digests
 from ..metrics.baseline.parts import join
 from ..metrics.baseline.pooling import pool_young
-from ..metrics.detection.input import SKETCH_GRID, Fleet, Measurements, concatenate
+from ..metrics.baseline.workspace import Workspace
+from ..metrics.detection.input import SKETCH_GRID, Fleet
 from ..metrics.detection.settings import DetectionSettings
 from ..metrics.observation import SeriesKey
 from ..metrics.store.alerts import untaught_spans
+from ..metrics.store.connection import Connection
+from ..metrics.store.digests import digested_hours, history_span, read_history
 from ..metrics.store.store import Store
+from .learning_processes import learn_in_processes
 
 __all__ = ["LearningSchedule", "learn_from_store"]
 
 _SHORTEST_SECONDS = 600.0
 _GROWTH = 0.5
-_READ_SECONDS = 2 * 86_400.0  # of history that is read at one time
+_HOUR = 3_600
+_LONG_SECONDS = 2 * 86_400.0  # of digests: what came since does without
+_TRAILING_SECONDS = 3 * 3_600.0
+_PORTION_CELLS = 64  # that are learnt together
+_PORTIONS_ALONE = 3  # so many are learnt without processes of their own
+_PROCESSES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,62 +62,117 @@ class LearningSchedule:
         return now - learned_at >= min(self.interval_seconds, growth)
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all portions have in common; goes to other processes.
+
+    Attributes:
+        settings: How windows are judged.
+        span: Start of the first and end of the last window of the history.
+        missing: Hours of it that are not digested.
+        untaught: Spans and flows, or patterns of flows, that must not teach.
+        families: Over how many families the budget is divided.
+    """
+
+    settings: DetectionSettings
+    span: tuple[float, float]
+    missing: tuple[int, ...]
+    untaught: tuple[tuple[float, float, str], ...]
+    families: int
+
+    def learn(self, connection: Connection, series: Mapping[int, SeriesKey], space: Workspace) -> Profile | None:
+        """The profile of some whole flows; ``None`` without any data."""
+        numbers = sorted(
+            series, key=lambda number: (series[number].flow, series[number].step, series[number].dimensions)
+        )
+        window = int(self.settings.window_seconds)
+        found = read_history(connection, numbers, *self.span, self.missing, window_seconds=window)
+        per_cell = found.rows.verdicts.any(axis=(1, 2)).reshape(len(numbers), found.days)
+        there = np.flatnonzero(per_cell.any(axis=1))
+        if not len(there):
+            return None
+        rows = found.rows
+        if len(there) < len(numbers):
+            rows = rows.take((there[:, None] * found.days + np.arange(found.days)).ravel())
+        fleet = Fleet.build([series[numbers[place]] for place in there.tolist()], SKETCH_GRID)
+        history = DigestedCells(rows, found.first_day)
+        return learn_digests(
+            history, fleet, self.settings, self.span, families=self.families, excluded=self.untaught, space=space
+        )
+
+
 def learn_from_store(
-    store: Store, through: float, schedule: LearningSchedule, settings: DetectionSettings, *, flow: str | None = None
+    store: Store,
+    through: float,
+    schedule: LearningSchedule,
+    settings: DetectionSettings,
+    *,
+    flow: str | None = None,
+    processes: int | None = None,
 ) -> Profile | None:
     """Learn the baseline of everything stored up to ``through``, or of one flow; ``None`` without any data.
 
     Time in which a flow had an alert that nobody accepted, incidents and maintenance windows teach nothing about
-    that flow; what other flows did meanwhile counts. Flows are read and learnt one after the other, so that memory
-    holds the history of one; the windows of other threads are judged meanwhile.
+    that flow; what other flows did meanwhile counts. Once there are two days of digests, the last hours, which are not
+    digested yet, wait for the next learning.
+
+    Args:
+        store: Where the history is.
+        through: End of the last window that may count.
+        schedule: How long a history is read.
+        settings: How windows are judged.
+        flow: Only this one.
+        processes: How many to use at most; by default one for each processor, two at most, and none of their own
+            for a small fleet.
     """
     start = through - schedule.history_seconds
     with store.connection() as connection:
-        spans = untaught_spans(connection, start)
-    known = store.series()
-    there = store.span()
-    if there is None or there[1] < start:
+        untaught = tuple(untaught_spans(connection, start))
+        span = history_span(connection, start, through, settings.window_seconds)
+        done = digested_hours(connection, start - _HOUR, through)
+    if span is None:
         return None
-    window = settings.window_seconds
-    span = (max(start, there[0]), min(through, there[1] + window))
+    span, missing = _without_the_last_hours(span, done)
+    known = store.series()
     families = count_families(Fleet.build(list(known.values()), SKETCH_GRID))
-    profiles = []
-    for name in sorted({key.flow for key in known.values()} if flow is None else {flow}):
-        history, fleet = _read_flow(store, name, span)
-        if fleet is not None:
-            taught = _without(history, fleet, spans)
-            profiles.append(learn(taught, fleet, settings, families=families, span=span))
+    work = _Work(settings, span, missing, untaught, families)
+    wanted = {number: key for number, key in known.items() if flow is None or key.flow == flow}
+    portions = list(_portions(wanted))
+    if processes is None:
+        processes = min(os.cpu_count() or 1, _PROCESSES) if len(portions) > _PORTIONS_ALONE else 1
+    if processes > 1:
+        found = learn_in_processes(store.settings, work.learn, portions, processes)
+    else:
+        space = Workspace()
+        with store.connection() as connection:
+            found = [work.learn(connection, portion, space) for portion in portions]
+    profiles = [profile for profile in found if profile is not None]
     return pool_young(join(profiles), families) if profiles else None
 
 
-def _read_flow(store: Store, flow: str, span: tuple[float, float]) -> tuple[Measurements, Fleet | None]:
-    """The stored windows of a flow, read a few days at a time: memory holds one flow, its histograms in few bytes."""
-    parts: list[Measurements] = []
-    found: dict[int, SeriesKey] = {}
-    begin = span[0]
-    while begin < span[1]:
-        end = min(begin + _READ_SECONDS, span[1])
-        rollup, keys = store.read_rollups(begin, end, flow)
-        if len(rollup):
-            parts.append(Measurements.from_rollup(rollup, {number: number for number in keys}).narrow())
-        for number, key in keys.items():
-            if number not in found or len(key.checks) > len(found[number].checks):
-                found[number] = key
-        begin = end
-    if not parts:
-        return Measurements.empty(), None
-    numbers = sorted(found, key=lambda number: (found[number].flow, found[number].step, found[number].dimensions))
-    cell = np.zeros(max(numbers) + 1, dtype=np.int64)
-    cell[numbers] = np.arange(len(numbers))
-    history = concatenate(parts)
-    fleet = Fleet.build([found[number] for number in numbers], SKETCH_GRID)
-    return replace(history, cell=cell[history.cell]), fleet
+def _without_the_last_hours(
+    span: tuple[float, float], done: Sequence[int]
+) -> tuple[tuple[float, float], tuple[int, ...]]:
+    """The span that is learnt from, and its hours that are not digested."""
+    begin, end = span
+    if done:
+        digested = done[-1] + _HOUR
+        if digested - begin >= _LONG_SECONDS and end - digested <= _TRAILING_SECONDS:
+            end = min(end, float(digested))
+    hours = range(int(begin // _HOUR) * _HOUR, int(-(-end // _HOUR)) * _HOUR, _HOUR)
+    return (begin, end), tuple(sorted(set(hours) - set(done)))
 
 
-def _without(history: Measurements, fleet: Fleet, spans: Sequence[tuple[float, float, str]]) -> Measurements:
-    """The history without the spans in which a flow (or pattern of flows) must not teach."""
-    keep = np.ones(len(history), dtype=np.bool_)
-    for first, last, pattern in spans:
-        of_flow = np.array([fnmatchcase(cell.flow, pattern) for cell in fleet.cells], dtype=np.bool_)
-        keep &= ~(of_flow[history.cell] & (history.window_start >= first) & (history.window_start < last))
-    return history if keep.all() else history.take(np.flatnonzero(keep))
+def _portions(series: Mapping[int, SeriesKey]) -> Iterator[dict[int, SeriesKey]]:
+    """Series of whole flows, some dozens at a time."""
+    by_flow: dict[str, dict[int, SeriesKey]] = {}
+    for number, key in series.items():
+        by_flow.setdefault(key.flow, {})[number] = key
+    portion: dict[int, SeriesKey] = {}
+    for _, own in sorted(by_flow.items()):
+        if portion and len(portion) + len(own) > _PORTION_CELLS:
+            yield portion
+            portion = {}
+        portion |= own
+    if portion:
+        yield portion

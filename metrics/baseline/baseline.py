@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..detection.calendar import local_time
 from ..detection.channels import faded_drift
 from ..detection.input import Fleet, Measurements
 from ..detection.settings import DetectionSettings
 from ..detection.shift import Noise
 from ..detection.special_days import SpecialDays
 from .budget import TAILS, Budget, count_families, divide_budget
-from .cells import CellConstants, Rows, gather_constants, learn_cells
+from .cells import CellConstants, gather_constants
 from .count import calibrate_count_history
+from .history_time import HistoryTime
 from .parts import FleetPart, divide, put_together
 from .pooling import pool_young
 from .profile import Profile
-from .rates import RateColumns, cell_totals
+from .rates import RateColumns
 from .scopes import ScopeColumns, cell_members
 from .season import Season
 from .shift import ShiftTest, calibrate_shift
-from .special_days import learn_special_days, split_special_days
-from .timetable import Timetable
+from .sources import CellSource, RowSource
+from .special_days import SpecialRows, learn_special_days, split_special_days
 from .workspace import Workspace
 
-__all__ = ["Profile", "baseline", "learn"]
+__all__ = ["Profile", "baseline", "learn", "learn_part"]
 
 Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
@@ -73,39 +73,17 @@ def learn(
         A profile; scopes with too little history carry a reason and are not tested.
     """
     history, special = split_special_days(_without(history, excluded), settings)
-    time = _Time.of(history, settings, span)
+    time = HistoryTime.of(history, settings, span)
     parts = divide(fleet, PART_CELLS)
     number = families if families is not None else count_families(fleet)
     space = Workspace()
     profiles = [
-        _learn_part(rows, part.fleet, settings, time, number, space) for part, rows in _apart(history, fleet, parts)
+        learn_part(RowSource(rows, part.fleet, time, settings), part.fleet, settings, time, number, space)
+        for part, rows in _apart(history, fleet, parts)
     ]
     profile = put_together(profiles, parts, fleet)
-    profile = replace(profile, special=learn_special_days(profile, special))
+    profile = replace(profile, special=learn_special_days(profile, SpecialRows.of(special)))
     return pool_young(profile, number) if families is None else profile
-
-
-@dataclass(frozen=True, slots=True)
-class _Time:
-    """The windows of a history: start of the first, their number, their local time."""
-
-    first: float
-    windows: int
-    table: Timetable
-    seasonal: bool
-
-    @classmethod
-    def of(cls, history: Measurements, settings: DetectionSettings, span: tuple[float, float] | None) -> _Time:
-        window = settings.window_seconds
-        first, windows = 0.0, 1
-        if span is not None:
-            first, windows = span[0], max(round((span[1] - span[0]) / window), 1)
-        elif len(history):
-            first = float(history.window_start.min())
-            windows = round((float(history.window_start.max()) - first) / window) + 1
-        table = Timetable.of(local_time(first + window * np.arange(windows), settings))
-        seasonal = windows * window >= settings.season_history_seconds
-        return cls(first, windows, table, seasonal)
 
 
 def _without(history: Measurements, excluded: Sequence[tuple[float, float]]) -> Measurements:
@@ -130,21 +108,19 @@ def _apart(history: Measurements, fleet: Fleet, parts: Sequence[FleetPart]) -> I
         yield part, replace(rows, cell=place[rows.cell])
 
 
-def _learn_part(
-    history: Measurements, fleet: Fleet, settings: DetectionSettings, time: _Time, families: int, space: Workspace
+def learn_part(
+    source: CellSource, fleet: Fleet, settings: DetectionSettings, time: HistoryTime, families: int, space: Workspace
 ) -> Profile:
     """The profile of a part of a fleet, without special days."""
-    table, windows, cells = time.table, time.windows, len(fleet.cells)
-    number = np.rint((history.window_start - time.first) / settings.window_seconds).astype(np.int64)
-    failed, tried = (cell_totals(history, each, cells) for each in (history.failed, history.tried))
-    rates = RateColumns.new(fleet, failed, tried, table, space)
+    windows, cells = time.windows, len(fleet.cells)
+    failed, tried = source.totals()
+    rates = RateColumns.new(fleet, failed, tried, source.stretches, space)
     columns = ScopeColumns.new(windows, fleet, space)
     learnt: list[tuple[Integers, CellConstants]] = []
-    for chosen, rows in _chunks(history, number, cells, windows):
-        figures = learn_cells(rows, fleet.grid, table, fleet.family[chosen], seasonal=time.seasonal)
+    for chosen, figures, outcomes in source.portions(fleet.family, CELLS_AT_ONCE):
         members = cell_members(fleet, chosen)
         columns.add(figures, members)
-        rates.add(rows, chosen, figures, members, fleet)
+        rates.add(outcomes, chosen, figures, members, fleet)
         learnt.append((chosen, figures.constants))
     each = gather_constants(learnt)
     budget = divide_budget(
@@ -152,15 +128,17 @@ def _learn_part(
     )
     tail_slope = np.array([np.median(each.steepness[inside], axis=0) for inside in fleet.members])
     tail_slope = tail_slope.reshape(-1, len(TAILS))
-    volume, mix, shift = _learn_scopes(columns, rates, each, fleet, budget, time, settings, tail_slope)
-    hour = np.minimum(table.local.second // 3600, 23).astype(np.int64)
+    volume, mix, shift = _learn_scopes(columns, rates, each, fleet, budget, time, settings, tail_slope, source.together)
+    local = source.stretches.local
+    hour = np.minimum(local.second // 3600, 23).astype(np.int64)
     traffic = each.seen / windows
-    span = windows * settings.window_seconds if len(history) else 0.0
-    own_history = (windows - columns.first_seen()) * settings.window_seconds
+    seen = bool(each.seen.any() or tried.any())
+    span = time.span_seconds if seen else 0.0
+    own_history = np.minimum((windows - columns.first_seen()) * settings.window_seconds, time.span_seconds)
     return Profile(
         fleet=fleet,
         settings=settings,
-        learnt_until=time.first + span,
+        learnt_until=time.first + (windows * settings.window_seconds if seen else 0.0),
         span_seconds=span,
         season=each.season,
         scale=each.scale,
@@ -175,7 +153,7 @@ def _learn_part(
         volume=volume,
         mix=mix,
         shift=shift,
-        count=calibrate_count_history(rates.history, hour, budget.counts, settings),
+        count=calibrate_count_history(rates.history, hour, budget.counts, settings, source.together),
         reasons=tuple(
             _reason(min(span, age) if age > 0 else span, float(traffic[inside].sum()), scope.dimensions != (), settings)
             for scope, inside, age in zip(fleet.scopes, fleet.members, own_history.tolist(), strict=True)
@@ -185,18 +163,9 @@ def _learn_part(
     )
 
 
-def _chunks(history: Measurements, number: Integers, cells: int, windows: int) -> Iterator[tuple[Integers, Rows]]:
-    """Rows of some cells at a time, which are counted from 0 again."""
-    for begin in range(0, cells, CELLS_AT_ONCE):
-        chosen = np.arange(begin, min(begin + CELLS_AT_ONCE, cells))
-        low, high = (int(each) for each in np.searchsorted(history.cell, [begin, begin + len(chosen)]))
-        rows = history.cut(low, high)
-        yield chosen, Rows.of(replace(rows, cell=rows.cell - begin), len(chosen), windows, number[low:high])
-
-
 def _learn_scopes(
     columns: ScopeColumns, rates: RateColumns, cells: CellConstants, fleet: Fleet, budget: Budget,
-    time: _Time, settings: DetectionSettings, tail_slope: Floats,
+    time: HistoryTime, settings: DetectionSettings, tail_slope: Floats, together: int,
 ) -> tuple[Season, Season, ShiftTest]:  # fmt: skip
     """Seasons of volume and mix, and the shift tests of all quantities ``[3S]``; tails are told of the drift."""
     scopes = len(fleet.scopes)
@@ -211,6 +180,8 @@ def _learn_scopes(
         part = columns.take(chosen)
         residual, variance = part.locations()
         drift = faded_drift(residual, variance)
+        if together > 1:
+            drift = drift.reshape(-1, together, len(chosen)).mean(axis=1)
         for k in range(len(TAILS)):
             factor = np.exp(drift * tail_slope[chosen, k].astype(np.float32))
             rates.history.scale_expected(len(TAILS) * chosen + k, factor)

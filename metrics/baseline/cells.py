@@ -21,7 +21,16 @@ from .season import Season
 from .season_fit import fit_season
 from .timetable import Timetable
 
-__all__ = ["CellConstants", "CellFigures", "Rows", "gather_constants", "learn_cells"]
+__all__ = [
+    "SCORE_BINS",
+    "SCORE_WIDTH",
+    "CellConstants",
+    "CellFigures",
+    "Rows",
+    "gather_constants",
+    "learn_cells",
+    "score_moments",
+]
 
 Floats = NDArray[Any]  # float64, dense columns float32
 Integers = NDArray[Any]  # int64
@@ -29,7 +38,7 @@ Integers = NDArray[Any]  # int64
 _SHAPE_OBSERVATIONS = 20_000  # of a cell, from which the shape of its durations is learnt
 _SHAPE_ROWS = (500, 4_000)  # windows of a cell that are looked at for it, at least and at most
 _PARTS = 5  # a bucket's observations are spread over its width in so many parts
-_BIN, _BINS = 0.1, 160  # standard deviations; from -8 to 8
+SCORE_WIDTH, SCORE_BINS = 0.1, 160  # standard deviations; from -8 to 8
 _CENTRAL = (0.1587, 0.8413)
 
 
@@ -110,8 +119,8 @@ class CellFigures:
         count: Observations ``[T, C]``.
         predicted: Level as predicted from other folds of days ``[T, C]``.
         deviation: Location minus that ``[T, C]``.
-        tails: Observations beyond each edge, ``[T, C]`` each.
-        trials: Observations with a histogram, ``[T, C]``.
+        tails: Observations beyond each edge, ``[T, C]`` each, or by longer stretches.
+        trials: Observations with a histogram, likewise.
     """
 
     constants: CellConstants
@@ -147,7 +156,7 @@ def learn_cells(rows: Rows, grid: BucketGrid, table: Timetable, family: Integers
     count = rows.dense(rows.history.count)
     level = _rough_level(rows, grid, count, table, family, seasonal=seasonal)
     scale, counts = _shapes(rows, grid, level)
-    slope, spread, tail_edge, steepness = _score_moments(counts, scale)
+    slope, spread, tail_edge, steepness = score_moments(counts, scale)
     pulled, *tails, trials = _pulled(rows, grid, level, scale, tail_edge)
     share = (1.0 / slope).astype(np.float32)
     x = np.divide(pulled, count, out=np.zeros_like(count), where=count > 0)
@@ -183,8 +192,8 @@ def _shapes(rows: Rows, grid: BucketGrid, level: Floats) -> tuple[Floats, Floats
     The scale is the half-width of the central 68 %. A bucket's observations are spread evenly over its width, so that
     a coarse grid does not look discrete.
     """
-    scale, counts = np.full(rows.cells, 0.5), np.zeros((rows.cells, _BINS))
-    edges = (np.arange(_BINS + 1) - _BINS // 2) * _BIN
+    scale, counts = np.full(rows.cells, 0.5), np.zeros((rows.cells, SCORE_BINS))
+    edges = (np.arange(SCORE_BINS + 1) - SCORE_BINS // 2) * SCORE_WIDTH
     for cell in range(rows.cells):
         inside, _ = rows.of_cell(cell)
         sample = _sample(rows.history, inside)
@@ -238,12 +247,13 @@ def _scale_of_sums(history: Measurements, inside: slice, otherwise: float) -> fl
     return max(float(np.sqrt(max(float(np.median(within)), 0.0))), 1e-3)
 
 
-def _score_moments(counts: Floats, scale: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def score_moments(counts: Floats, scale: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Share of observations inside the clip, variance of one observation's share, edges of the tails, their steepness.
 
-    Twenty observations of a normal law are added, so that a young cell is not taken at its word.
+    ``counts [C, 160]`` are standardised deviations from the level in bins of a tenth, from -8 to 8. Twenty
+    observations of a normal law are added, so that a young cell is not taken at its word.
     """
-    middle = (np.arange(_BINS) - _BINS // 2 + 0.5) * _BIN
+    middle = (np.arange(SCORE_BINS) - SCORE_BINS // 2 + 0.5) * SCORE_WIDTH
     normal = np.exp(-(middle**2) / 2)
     counts = counts + 20 * normal / normal.sum()
     share = counts / counts.sum(axis=1, keepdims=True)
@@ -251,7 +261,7 @@ def _score_moments(counts: Floats, scale: Floats) -> tuple[Floats, Floats, Float
     pulled = np.clip(middle, -CLIP, CLIP)
     variance = share @ pulled**2 - (share @ pulled) ** 2
     below = np.cumsum(share, axis=1)
-    edges = np.array([np.interp(TAILS, row, middle + _BIN / 2) for row in below])
+    edges = np.array([np.interp(TAILS, row, middle + SCORE_WIDTH / 2) for row in below])
     edges = edges.reshape(len(scale), len(TAILS))
     beyond = np.array([np.interp(edge - 0.3, middle, row) for row, edge in zip(below, edges, strict=True)])
     steepness = np.log(np.maximum(1 - beyond.reshape(edges.shape), 1e-9) / (1 - np.array(TAILS))) / 0.3

@@ -36,7 +36,7 @@ _RATE_FLOOR = 1e-5
 _DISPERSION_BLOCKS = (1, 8)  # in half hours
 _PRIOR_PEAKS = 5.0  # peaks that the theoretical scale of excursions counts for
 _RELIEF, _MOST = 1.5, 60.0  # nats by which history may lower and raise a threshold
-_SAMPLE = 2_000  # windows from which typical ones are taken
+_SAMPLE = 500  # windows from which typical ones are taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +185,22 @@ def calibrate_counts(
 
 
 def calibrate_count_history(
-    history: CountHistory, hour: Integers, rate: Floats, settings: DetectionSettings
+    history: CountHistory, hour: Integers, rate: Floats, settings: DetectionSettings, together: int = 1
 ) -> CountTest:
-    """Learn shape, dispersion and thresholds of ``J`` rates; arguments as for :func:`calibrate_counts`."""
+    """Learn shape, dispersion and thresholds of ``J`` rates; arguments as for :func:`calibrate_counts`.
+
+    ``together`` windows are counted as one in the history: then the test is run over history with steps as long, and
+    by how much it needs more evidence than theory says for such steps is taken over to the theory of single windows.
+    """
     channels = len(history.tried)
     shape = np.ones((24, channels))
     for each in range(24):
         rows = history.hour == each
         top, bottom = (part[rows].sum(axis=0) for part in (history.half_failed, history.half_expected))
         shape[each] = (top + _SHAPE_PRIOR) / (bottom + _SHAPE_PRIOR)
-    dispersion = _dispersion(history, shape)
+    dispersion = _dispersion(history, shape, together)
     ratios = np.array(settings.failure_ratios)
-    sampled = history.sample * shape[every_nth(hour, _SAMPLE)]
+    sampled = history.sample * shape[every_nth(hour, _SAMPLE)] / together
     some = history.tried > 0
     typical, share = typical_windows(np.where(history.sample_tried > 0, sampled, np.nan))
     typical = np.where(some, typical, 1e-9)
@@ -204,8 +208,9 @@ def calibrate_count_history(
     wanted = np.maximum(np.broadcast_to(rate / np.sqrt(len(ratios)), (len(ratios), channels)), 1e-12)
     threshold = solve_threshold(information, share, wanted)
     middle = np.median(information, axis=0)
-    limit = evidence_limit(threshold, middle, settings)
-    peaks = _peaks(history, hour, shape, dispersion, threshold, limit, settings)
+    stepped = threshold if together == 1 else solve_threshold(information * together, share, wanted * together)
+    limit = evidence_limit(threshold, middle, settings)  # of a step as well, so that bursts of a window count as little
+    peaks = _peaks(history, hour, shape, dispersion / together, stepped, limit, settings, together)
     more = correction(peaks, rate * BLOCK_SECONDS / settings.window_seconds, prior=_PRIOR_PEAKS)
     threshold = np.maximum(threshold + np.clip(more, -_RELIEF, _MOST), 3.0)
     threshold = np.where(some & (rate > 0), threshold, np.inf)
@@ -216,10 +221,10 @@ def calibrate_count_history(
     return CountTest(ratios, shape, dispersion, threshold, limit, np.median(typical, axis=0), overall)
 
 
-def _dispersion(history: CountHistory, shape: Floats) -> Floats:
+def _dispersion(history: CountHistory, shape: Floats, together: int) -> Floats:
     """Long-run over-dispersion of a window: the larger of what sums of half an hour and of four hours show."""
     mean = history.half_expected * shape[history.hour]
-    each = history.windows / max(len(history.starts), 1)
+    each = history.windows * together / max(len(history.starts), 1)
     found = [_block_dispersion(history.half_failed, mean, length, each * length) for length in _DISPERSION_BLOCKS]
     return np.asarray(np.max(found, axis=0))
 
@@ -250,9 +255,10 @@ def _peaks(
     threshold: Floats,
     limit: Floats,
     settings: DetectionSettings,
+    together: int,
 ) -> Floats:
     """Block maxima of evidence over threshold, ``[B, J]``; without any count there is no evidence."""
-    block = max(int(BLOCK_SECONDS / settings.window_seconds), 1)
+    block = max(int(BLOCK_SECONDS / (settings.window_seconds * together)), 1)
     active, ratios = history.active, np.array(settings.failure_ratios)
     peaks = np.broadcast_to(-threshold.min(axis=0), (-(-history.windows // block), len(history.tried))).copy()
     if len(active):

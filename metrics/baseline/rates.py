@@ -5,8 +5,9 @@ A channel in which nothing ever failed needs no columns: all that is learnt of i
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,42 @@ from .membership import Membership
 from .timetable import Timetable
 from .workspace import Workspace
 
-__all__ = ["RateColumns", "cell_totals"]
+__all__ = ["Outcomes", "RateColumns", "RowOutcomes", "cell_totals"]
 
 Floats = NDArray[Any]  # float32 or float64
 Integers = NDArray[Any]  # int64
+
+
+class Outcomes(Protocol):
+    """Failures and trials of some cells, window by window or by longer stretches ``[T, C]``."""
+
+    def failures(self, wanted: Set[int]) -> Iterator[tuple[int, Floats]]:
+        """Outcome columns with any failure among those wanted, and the failures."""
+        ...
+
+    def trials(self, wanted: Set[int]) -> Iterator[tuple[Integers, Floats]]:
+        """Outcome columns that have the same trials, any of them wanted, and the trials."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowOutcomes:
+    """Outcomes of rows, window by window."""
+
+    rows: Rows
+
+    def failures(self, wanted: Set[int]) -> Iterator[tuple[int, Floats]]:
+        """See :class:`Outcomes`."""
+        failed = self.rows.history.failed
+        for each in sorted(wanted):
+            if each < failed.shape[1] and failed[:, each].any():
+                yield each, self.rows.dense(failed[:, each])
+
+    def trials(self, wanted: Set[int]) -> Iterator[tuple[Integers, Floats]]:
+        """See :class:`Outcomes`."""
+        for alike in _alike(self.rows.history.tried):
+            if not wanted.isdisjoint(alike.tolist()):
+                yield alike, self.rows.dense(self.rows.history.tried[:, alike[0]])
 
 
 @dataclass(slots=True)
@@ -50,7 +83,7 @@ class RateColumns:
             fleet: Scopes and channels.
             failed: Failures of each cell by outcome column over the history, ``[C, F]``.
             tried: Trials likewise.
-            table: Local time of the windows.
+            table: Local time of the windows, or stretches, that are counted by.
             space: Where the columns are kept.
         """
         channels = ChannelMap.of(fleet)
@@ -77,7 +110,7 @@ class RateColumns:
             CountHistory.new(starts, hour, len(table.day), tails + len(fleet.channels), active, space),
         )
 
-    def add(self, rows: Rows, cells: Integers, figures: CellFigures, members: Membership, fleet: Fleet) -> None:
+    def add(self, outcomes: Outcomes, cells: Integers, figures: CellFigures, members: Membership, fleet: Fleet) -> None:
         """Add some cells: tails of their scopes and failures of their channels."""
         self._add_tails(cells, figures, members, fleet.family[cells])
         place = np.full(len(fleet.cells), -1)
@@ -86,19 +119,16 @@ class RateColumns:
         here = np.flatnonzero(place[pairs[:, 0]] >= 0)
         source, column = place[pairs[here, 0]], pairs[here, 1]
         target = self.channels.member_channel[here] + self.tail_rate.shape[1] * len(fleet.scopes)
-        columns = rows.history.failed.shape[1]
-        for each in range(columns):
+        wanted = set(column.tolist())
+        for each, values in outcomes.failures(wanted):
             mine = column == each
-            values = rows.history.failed[:, each]
-            if mine.any() and values.any():
-                self.history.add_failed(rows.dense(values), Membership.of(source[mine], target[mine]))
+            self.history.add_failed(values, Membership.of(source[mine], target[mine]))
         rate, share = self.rate[self.channels.member_pair[here]], self.channels.member_share[here]
-        for alike in _alike(rows.history.tried):
+        for alike, values in outcomes.trials(wanted):
             mine = np.isin(column, alike)
-            if mine.any():
-                expected = Membership.of(source[mine], target[mine], rate[mine])
-                trials = Membership.of(source[mine], target[mine], share[mine])
-                self.history.add_tried(rows.dense(rows.history.tried[:, alike[0]]), expected, trials)
+            expected = Membership.of(source[mine], target[mine], rate[mine])
+            trials = Membership.of(source[mine], target[mine], share[mine])
+            self.history.add_tried(values, expected, trials)
 
     def _add_tails(self, cells: Integers, figures: CellFigures, members: Membership, family: Integers) -> None:
         total = figures.trials.sum(axis=0, dtype=np.float64)

@@ -22,7 +22,7 @@ Floats = NDArray[Any]  # float64
 _ASYMMETRY = 1.0  # nats by which one side may be worse than both together before it counts alone
 _RELIEF = 0.4  # the most that history may lower a threshold below theory
 
-_SAMPLE = 2_000  # windows from which typical ones are taken
+_SAMPLE = 500  # windows from which typical ones are taken
 BLOCK_SECONDS = 21_600  # excursions are counted in blocks of six hours
 
 

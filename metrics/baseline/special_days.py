@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .location import pulled_in_sum, undo_clip
 if TYPE_CHECKING:
     from .profile import Profile
 
-__all__ = ["learn_special_days", "split_special_days"]
+__all__ = ["SpecialRows", "learn_special_days", "ordinary_windows", "split_special_days"]
 
 Floats = NDArray[Any]  # float64
 
@@ -26,20 +27,68 @@ _LONGEST_HOUR_WEIGHT = 2_500.0  # the windows of an hour share noise: more than 
 _VOLUME_PRIOR = 5.0  # observations
 
 
+@dataclass(frozen=True, slots=True)
+class SpecialRows:
+    """Rows of special days.
+
+    Attributes:
+        window_start: Seconds since 1970 UTC, ``[R]``.
+        cell: Index into the fleet's cells, ``[R]``.
+        count: Observations with a duration, ``[R]``.
+        location: Where they lie (ln seconds), ``[R]``; if it is not given, ``rows`` tell.
+        rows: The rows with sums and histograms.
+    """
+
+    window_start: Floats
+    cell: Floats
+    count: Floats
+    location: Floats | None = None
+    rows: Measurements | None = None
+
+    @classmethod
+    def of(cls, rows: Measurements) -> SpecialRows:
+        """Rows of windows."""
+        return cls(rows.window_start, rows.cell, rows.count, rows=rows)
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    def pulled(self, profile: Profile, expected: Floats) -> Floats:
+        """Sums of deviations from what is expected, pulled in; NaN where nothing is known."""
+        if self.rows is not None:
+            return pulled_in_sum(self.rows, profile.fleet.grid, expected, profile.scale[self.cell])
+        if self.location is None:
+            return np.full(len(self.cell), np.nan)
+        return np.asarray((self.location - expected) * profile.slope[self.cell] * self.count)
+
+
+def ordinary_windows(there: Floats, starts: Floats, settings: DetectionSettings) -> NDArray[Any]:
+    """Which windows are of ordinary days; all of them, if there are hardly any such days with data.
+
+    Args:
+        there: Starts of the windows that teach.
+        starts: Starts of the windows asked of.
+        settings: The bank's calendar.
+    """
+    if not settings.special_days or not len(there):
+        return np.ones(len(starts), dtype=bool)
+    local = local_time(there, settings)
+    if len(np.unique(local.day[local.special == 0])) < _ORDINARY_DAYS:
+        return np.ones(len(starts), dtype=bool)
+    return np.asarray(local_time(starts, settings).special == 0)
+
+
 def split_special_days(history: Measurements, settings: DetectionSettings) -> tuple[Measurements, Measurements]:
     """The rows of ordinary days and those of special days; no special ones if there are hardly any others."""
-    none = history.take(np.zeros(0, dtype=np.int64))
-    if not settings.special_days or not len(history):
-        return history, none
     starts, inverse = np.unique(history.window_start, return_inverse=True)
-    local = local_time(starts, settings)
-    if len(np.unique(local.day[local.special == 0])) < _ORDINARY_DAYS:
-        return history, none
-    special = (local.special > 0)[inverse]
-    return history.take(np.flatnonzero(~special)), history.take(np.flatnonzero(special))
+    ordinary = ordinary_windows(starts, starts, settings)
+    if ordinary.all():
+        return history, history.take(np.zeros(0, dtype=np.int64))
+    ordinary = ordinary[inverse]
+    return history.take(np.flatnonzero(ordinary)), history.take(np.flatnonzero(~ordinary))
 
 
-def learn_special_days(profile: Profile, history: Measurements) -> SpecialDays:
+def learn_special_days(profile: Profile, history: SpecialRows) -> SpecialDays:
     """What special days did to durations of steps and to traffic of scopes, hour by hour.
 
     Args:
@@ -71,13 +120,11 @@ def learn_special_days(profile: Profile, history: Measurements) -> SpecialDays:
     return SpecialDays(names, days, level.reshape(*shape, cells), volume.reshape(*shape, scopes))
 
 
-def _levels(
-    profile: Profile, history: Measurements, place: Floats, season: Floats, window: Floats, size: int
-) -> Floats:
+def _levels(profile: Profile, history: SpecialRows, place: Floats, season: Floats, window: Floats, size: int) -> Floats:
     """Log-ratios of durations of cells ``[size, C]``; all cells of a step share theirs."""
     fleet, cell = profile.fleet, history.cell
     expected = season[window, cell]
-    pulled = pulled_in_sum(history, fleet.grid, expected, profile.scale[cell])
+    pulled = history.pulled(profile, expected)
     usable = np.isfinite(pulled) & profile.known[cell].astype(bool)
     families = int(fleet.family.max()) + 1
     key = place * families + fleet.family[cell]

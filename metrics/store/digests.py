@@ -22,7 +22,7 @@ from .connection import Connection, Database
 from .named_queries import named_query
 from .read import CUSTOMERS_AND_SIMULATED, fetch_rollups
 
-__all__ = ["DigestHistory", "Digester", "digested_hours", "note_windows", "read_history"]
+__all__ = ["DigestHistory", "Digester", "digested_hours", "history_span", "note_windows", "read_history"]
 
 Integers = NDArray[Any]  # int64
 
@@ -138,6 +138,34 @@ def digested_hours(connection: Connection, start: float, end: float) -> list[int
     """Starts of the hours within the span of which digests are complete, but for what came late."""
     span = {"start": start, "end": end}
     return [int(row[0]) for row in connection.execute(named_query("digests.digested_hours"), span)]
+
+
+def history_span(
+    connection: Connection, start: float, through: float, window_seconds: float
+) -> tuple[float, float] | None:
+    """Start of the first and end of the last window within a span; ``None`` without any.
+
+    Asked of the hours that are known, and of the windows of hours at either end only: to look for the first of many
+    millions of windows takes minutes.
+    """
+    row = connection.execute(named_query("digests.known_hours"), {"start": start, "end": through}).fetchone()
+    oldest, first, last = row if row is not None else (None, None, None)
+    recent = _windows_between(connection, start if last is None else last, through)
+    if first is None:
+        if recent is None:
+            return None
+        return recent[0], min(recent[1] + window_seconds, through)
+    begin = max(float(first), start)
+    if first == oldest and first >= start:  # nothing is older: the history begins with the first window of this hour
+        within = _windows_between(connection, first, first + _HOUR)
+        begin = begin if within is None else within[0]
+    end = float(last) + _HOUR if recent is None else recent[1] + window_seconds
+    return begin, min(end, through)
+
+
+def _windows_between(connection: Connection, start: float, end: float) -> tuple[float, float] | None:
+    found = connection.execute(named_query("digests.windows_between"), {"start": start, "end": end}).fetchone()
+    return None if found is None or found[0] is None else (float(found[0]), float(found[1]))
 
 
 def read_history(

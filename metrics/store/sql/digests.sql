@@ -62,8 +62,13 @@ SELECT extract(epoch FROM hour)::int8 FROM digest_hours
 WHERE digested_at IS NOT NULL AND hour >= to_timestamp(%(start)s) AND hour < to_timestamp(%(end)s)
 ORDER BY hour
 
--- name: first_hour
-SELECT extract(epoch FROM min(hour))::float8 FROM digest_hours
+-- name: known_hours
+-- The oldest hour there is, the first and the last within a span.
+SELECT
+    extract(epoch FROM (SELECT min(hour) FROM digest_hours))::float8, extract(epoch FROM min(hour))::float8,
+    extract(epoch FROM max(hour))::float8
+FROM digest_hours
+WHERE hour > to_timestamp(%(start)s) - interval '1 hour' AND hour < to_timestamp(%(end)s)
 
 -- name: windows_between
 SELECT extract(epoch FROM min(window_start))::float8, extract(epoch FROM max(window_start))::float8
