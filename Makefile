@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 ARGS ?=
+# Two are as fast as two cores can; 0 runs the tests in pytest itself, for a debugger.
+WORKERS ?= 2
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +19,8 @@ venv: ## make or refresh .venv (uv when present, else python3 -m venv and pip)
 demo: venv ## a bill total goes from 1.0 s to 1.2 s and totals lose their details: both are found, in three minutes
 	@$(BIN)/cxgauge demo $(ARGS)
 
-test: venv ## run the tests; those whose service does not run are skipped by name and counted
-	@$(BIN)/pytest $(ARGS)
+test: venv ## run the tests in WORKERS processes; those whose service does not run are skipped by name and counted
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 check: lint types test ## lint, types and tests
 

@@ -289,8 +289,11 @@ def migrated_embedded_dsn(postgres_server: str, embedded_template: str) -> Itera
 
 @pytest.fixture
 def migrated_timescaledb_dsn(services: dict[str, dict[str, str]], timescaledb_template: str) -> Iterator[str]:
-    """A fresh database with the schema on the real TimescaleDB."""
+    """A fresh database with the schema on the real TimescaleDB; its commits do not wait for the disk."""
     with _fresh_database(services["timescaledb"]["dsn"], timescaledb_template) as dsn:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            name = sql.Identifier(connection.info.dbname)
+            connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name))
         yield dsn
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,7 +20,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from cxgauge.alerts.announcer import Announcer
 from cxgauge.alerts.evaluation_settings import EvaluationSettings
 from cxgauge.alerts.evaluator import Evaluator
-from cxgauge.examples.processes import free_port
 
 LIMIT_SECONDS = 60.0
 FLOW = """
@@ -45,7 +45,9 @@ TABLES = ("deviations", "alerts", "alert_transitions", "deliveries", "detector_s
 
 
 @pytest.fixture
-def configuration(recent_bank: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def configuration(
+    recent_bank: Any, spare_port: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     parts = {name: str(value) for name, value in conninfo_to_dict(recent_bank.store.settings.database.dsn).items()}
     password = parts.pop("password", "")
     monkeypatch.setenv("CXGAUGE_TEST_PASSWORD", password)
@@ -55,7 +57,7 @@ def configuration(recent_bank: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "cxgauge.yml"
     path.write_text(
         f"timezone: Asia/Shanghai\ndatabase: {{{secret}dsn: {json.dumps(make_conninfo(**parts))}}}\n"
-        f"http: {{port: {free_port()}}}\nreceiver: {{port: {free_port()}}}\nspool: {{directory: spool}}\n"
+        f"http: {{port: {spare_port()}}}\nreceiver: {{port: {spare_port()}}}\nspool: {{directory: spool}}\n"
         "notifiers: [{name: log, type: log}]\ndetection: {minimum_history_days: 0.1}\n",
         encoding="utf-8",
     )

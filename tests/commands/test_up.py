@@ -20,17 +20,19 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cxgauge.collectors.recorder.recorder import Recorder
 from cxgauge.examples.bank import FLOWS_DIRECTORY
-from cxgauge.examples.processes import free_port
 from cxgauge.metrics.specification.template import template_text
 from cxgauge.metrics.store.store import Store
 
 LIMIT_SECONDS = 30.0
+SparePort = Callable[[], int]
 
 
 class Ruler:
     """A running ``cxgauge up`` with a configuration of its own."""
 
-    def __init__(self, directory: Path, dsn: str, ready: Callable[[Ruler], bool] | None = None) -> None:
+    def __init__(
+        self, directory: Path, dsn: str, spare_port: SparePort, ready: Callable[[Ruler], bool] | None = None
+    ) -> None:
         self.directory = directory
         self.ready = ready or (lambda ruler: ruler.answers("/-/healthy"))
         self.dsn = dsn
@@ -40,7 +42,7 @@ class Ruler:
         for name in ("log_in", "transfer"):
             text = (FLOWS_DIRECTORY / f"{name}.yml").read_text(encoding="utf-8")
             (self.flows / f"{name}.yml").write_text(text, encoding="utf-8")
-        port, receiver = free_port(), free_port()
+        port, receiver = spare_port(), spare_port()
         self.receiver_url = f"http://127.0.0.1:{receiver}"
         self.url = f"http://127.0.0.1:{port}"
         parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
@@ -105,8 +107,8 @@ def until(condition: Callable[[], bool], why: Callable[[], str]) -> None:
 
 
 @pytest.fixture
-def ruler(tmp_path: Path, database_dsn: str) -> Iterator[Ruler]:
-    running = Ruler(tmp_path, database_dsn)
+def ruler(tmp_path: Path, database_dsn: str, spare_port: SparePort) -> Iterator[Ruler]:
+    running = Ruler(tmp_path, database_dsn, spare_port)
     yield running
     running.stop()
 
@@ -189,15 +191,15 @@ def test_faults_of_the_configuration_are_printed_and_nothing_starts(tmp_path: Pa
 class Relay:
     """A TCP port that leads to a database; nobody answers there before :meth:`open`."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, port: int) -> None:
+        self.port = port
         parts = conninfo_to_dict(dsn)
-        host, port = str(parts["host"]), int(parts.get("port") or 5432)
-        self.port = free_port()
+        host, there = str(parts["host"]), int(parts.get("port") or 5432)
         self.dsn = make_conninfo(dsn, host="127.0.0.1", hostaddr=None, port=self.port)
         self._unix = host.startswith("/")
         self._listener = socket.socket()
         self._connections: list[socket.socket] = []
-        self._target: str | tuple[str, int] = f"{host}/.s.PGSQL.{port}" if self._unix else (host, port)
+        self._target: str | tuple[str, int] = f"{host}/.s.PGSQL.{there}" if self._unix else (host, there)
 
     def open(self) -> None:
         self._listener.bind(("127.0.0.1", self.port))
@@ -226,16 +228,16 @@ class Relay:
 
 
 @pytest.fixture
-def relay(database_dsn: str) -> Iterator[Relay]:
-    made = Relay(database_dsn)
+def relay(database_dsn: str, spare_port: SparePort) -> Iterator[Relay]:
+    made = Relay(database_dsn, spare_port())
     yield made
     made.close()
 
 
 def test_a_database_that_is_away_at_the_start_is_waited_for_while_requests_are_taken(
-    tmp_path: Path, relay: Relay
+    tmp_path: Path, relay: Relay, spare_port: SparePort
 ) -> None:
-    ruler = Ruler(tmp_path, relay.dsn, lambda ruler: "waiting for the database" in ruler.log())
+    ruler = Ruler(tmp_path, relay.dsn, spare_port, lambda ruler: "waiting for the database" in ruler.log())
     span = {"flow": "transfer", "step": "confirm", "duration_seconds": 0.1}
     try:
         reply = httpx2.post(f"{ruler.receiver_url}/v1/observations", json=span, trust_env=False)
@@ -248,12 +250,12 @@ def test_a_database_that_is_away_at_the_start_is_waited_for_while_requests_are_t
         assert ruler.stop() == 0, ruler.log()
 
 
-def test_the_wait_for_a_database_ends_when_told_to(tmp_path: Path, relay: Relay) -> None:
-    ruler = Ruler(tmp_path, relay.dsn, lambda ruler: "waiting for the database" in ruler.log())
+def test_the_wait_for_a_database_ends_when_told_to(tmp_path: Path, relay: Relay, spare_port: SparePort) -> None:
+    ruler = Ruler(tmp_path, relay.dsn, spare_port, lambda ruler: "waiting for the database" in ruler.log())
     assert ruler.stop() == 0, ruler.log()
 
 
-def test_a_database_that_refuses_is_not_waited_for(tmp_path: Path, database_dsn: str) -> None:
+def test_a_database_that_refuses_is_not_waited_for(tmp_path: Path, database_dsn: str, spare_port: SparePort) -> None:
     dsn = make_conninfo(database_dsn, dbname="nowhere")
     with pytest.raises(AssertionError, match=r'the database cannot be reached: .*database "nowhere" does not exist'):
-        Ruler(tmp_path, dsn)
+        Ruler(tmp_path, dsn, spare_port)

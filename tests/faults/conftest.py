@@ -8,7 +8,6 @@ import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -39,19 +38,13 @@ SPANS = 40
 ROUTES = ("/v1/bills/{bill_id}/total", "/v1/bills/{bill_id}/items")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class PrivateTimescale:
     """A TimescaleDB of these tests alone, in the Debian root that `make services` makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.root = SERVICES / "root"
         self.data = f"/tmp/cxgauge-faults-{secrets.token_hex(4)}"
-        self.port = free_port()
+        self.port = port
         self.dsn = f"postgresql://cxgauge@127.0.0.1:{self.port}/postgres"
         self._process: subprocess.Popen[bytes] | None = None
         inside = ["chroot", "--userspec=postgres:postgres", str(self.root)]
@@ -115,18 +108,18 @@ class PrivateEmbedded:
 Database = PrivateTimescale | PrivateEmbedded
 
 
-def _make(kind: str) -> Database:
+def _make(kind: str, port: int) -> Database:
     if kind == "embedded":
         return PrivateEmbedded()
     if os.geteuid() != 0 or not (SERVICES / "root" / POSTGRES.lstrip("/")).is_dir():
         pytest.skip("timescaledb is not there; `make services` installs and starts it")
-    return PrivateTimescale()
+    return PrivateTimescale(port)
 
 
 @pytest.fixture(scope="session", params=["timescaledb"])
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, spare_port: Callable[[], int]) -> Iterator[Database]:
     """A private database server; tests may kill it, and leave it running."""
-    server = _make(request.param)
+    server = _make(request.param, spare_port())
     server.start()
     try:
         yield server
@@ -137,7 +130,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def embedded_database() -> Iterator[Database]:
     """The same as the embedded server."""
-    server = _make("embedded")
+    server = PrivateEmbedded()
     server.start()
     try:
         yield server
@@ -280,11 +273,11 @@ class Pipeline:
     """Senders, a receiver process, a spool, a writer process, and a fresh database."""
 
     def __init__(
-        self, directory: Path, dsn: str, stack: ExitStack, receiver_options: str = "", prefix: Sequence[str] = ()
+        self, directory: Path, dsn: str, port: int, stack: ExitStack, receiver_options: str, prefix: Sequence[str]
     ) -> None:
         self.directory = directory
         self.dsn = dsn
-        self.port = free_port()
+        self.port = port
         (directory / "flows").mkdir(parents=True)
         (directory / "flows" / "bill_inquiry.yml").write_text(template_text("bill_inquiry"), encoding="utf-8")
         config = directory / "cxgauge.yml"
@@ -372,12 +365,13 @@ def _database(server: Database) -> str:
 
 
 @pytest.fixture
-def start_pipeline(database: Database, tmp_path: Path) -> Iterator[Start]:
+def start_pipeline(database: Database, spare_port: Callable[[], int], tmp_path: Path) -> Iterator[Start]:
     """Start pipelines: ``start_pipeline(receiver_options=…)``."""
     with ExitStack() as stack:
 
         def start(server: Database = database, options: str = "", prefix: Sequence[str] = ()) -> Pipeline:
-            return Pipeline(tmp_path / secrets.token_hex(3), _database(server), stack, options, prefix)
+            directory = tmp_path / secrets.token_hex(3)
+            return Pipeline(directory, _database(server), spare_port(), stack, options, prefix)
 
         yield start
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -37,24 +38,31 @@ def _installed(name: str, files: list[Path], done: str, command: list[str], regi
     directory = CACHE / name
     stamp = directory / ".stamp"
     wanted = " ".join([*command, *(file.read_text(encoding="utf-8") for file in files)])
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted or not (directory / done).exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        for file in files:
-            shutil.copy(file, directory)
-        result = subprocess.run(
-            command,
-            cwd=directory,
-            env={**os.environ, "GOBIN": str(directory)},
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_SECONDS,
-            check=False,
-        )
-        if result.returncode or not (directory / done).exists():
-            pytest.skip(f"{registry} cannot be reached: {(result.stderr or result.stdout)[-300:]}")
-        stamp.write_text(wanted, encoding="utf-8")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two processes of tests may want it at once
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted or not (directory / done).exists():
+            _install(directory, files, done, command, registry)
+            stamp.write_text(wanted, encoding="utf-8")
     return directory
+
+
+def _install(directory: Path, files: list[Path], done: str, command: list[str], registry: str) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    for file in files:
+        shutil.copy(file, directory)
+    result = subprocess.run(
+        command,
+        cwd=directory,
+        env={**os.environ, "GOBIN": str(directory)},
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_SECONDS,
+        check=False,
+    )
+    if result.returncode or not (directory / done).exists():
+        pytest.skip(f"{registry} cannot be reached: {(result.stderr or result.stdout)[-300:]}")
 
 
 @pytest.fixture(scope="session")

@@ -26,11 +26,6 @@ COUNT = 1000
 pytestmark = pytest.mark.timeout(600)  # the Collector is built when it is not there yet
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 class Forgetful:
     """Hands bytes on to a port; the first replies are lost on the way back, after the request has arrived."""
 
@@ -90,12 +85,12 @@ Start = Callable[..., str]
 
 
 @pytest.fixture
-def collector(collector_binary: Path, tmp_path: Path) -> Iterator[Start]:
+def collector(collector_binary: Path, spare_port: Callable[[], int], tmp_path: Path) -> Iterator[Start]:
     """Starts a Collector that exports to cxgauge, and returns its address."""
     with contextlib.ExitStack() as stack:
 
         def start(**environment: str) -> str:
-            port = free_port()
+            port = spare_port()
             log = stack.enter_context((tmp_path / "collector.log").open("wb"))
             process = subprocess.Popen(
                 [str(collector_binary), "--config", str(EXAMPLES / "collector" / "collector.yaml")],
@@ -182,9 +177,13 @@ def test_what_the_collector_repeats_because_a_reply_was_lost_is_counted_once(
 
 
 def test_while_the_receiver_is_down_the_collector_holds_the_spans(
-    collector: Start, receiver: Callable[..., ReceiverServer], python: list[str], tmp_path: Path
+    collector: Start,
+    receiver: Callable[..., ReceiverServer],
+    spare_port: Callable[[], int],
+    python: list[str],
+    tmp_path: Path,
 ) -> None:
-    port = free_port()
+    port = spare_port()
     with receiver(port) as server:
         address = collector(CXGAUGE_URL=server.url)
         send(python, address, COUNT)
