@@ -88,7 +88,7 @@ class Actions:
             ValueError: the span is not positive or longer than 90 days, or nobody says why.
         """
         if not 0 < seconds <= 90 * 86400:
-            raise ValueError(f"a silence of {seconds:g} s is not between 1 s and 90 days; choose another length")
+            raise ValueError(f"a silence of {seconds:.0f} s is not between 1 s and 90 days; choose another length")
         if not comment.strip():
             raise ValueError("a silence needs a comment; say why nobody is to be told")
         start = self.clock() if starts_at is None else starts_at

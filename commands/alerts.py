@@ -197,6 +197,26 @@ def silence(
     )
 
 
+@alerts.command("end-silence")
+def end_silence(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of the silence, or its beginning.")],
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """End a silence now; the page of silences lists them.
+
+    Example:  cxgauge alerts end-silence 5ed4
+    """
+    from ..alerts.actions import UnknownSilenceError
+
+    with _opened(config) as (_, alerting):
+        try:
+            ended = alerting.actions.end_silence(id_, by or getpass.getuser())
+        except UnknownSilenceError as error:
+            raise fail(str(error)) from None
+    typer.echo(f"silence {ended.id} ended")
+
+
 def _act(config: Path | None, act: Any, by: str, done: str) -> None:
     from ..alerts.lifecycle import UnknownAlertError
 
