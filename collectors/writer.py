@@ -15,9 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from ..metrics.observation import RECORD, ObservationBatch
+from ..metrics.quality import QualityCounts, Reason
 from ..metrics.store.store import Store
 from ..metrics.store.write import Part, ResumePointMismatch, StoredPosition, WriteResult
 from .spool import Chunk, ResumePoint, SpoolError, SpoolProblem, SpoolReader
@@ -31,6 +34,7 @@ _RECORD_BYTES = RECORD.itemsize + 8
 _REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded, ValueError, OverflowError)
 _SOURCE_AGE_SECONDS = 7 * 86_400
 _UNBORN_AGE_SECONDS = 3_600
+_SECONDS_2000 = 946_684_800
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +71,7 @@ class WriterProgress:
         committed_at: When the last transaction was committed, seconds since 1970; None before the first.
         last_error: The last failure in words; None while all is well.
         counts: The remaining figures of ``WriteResult``, by name, and spool problems by kind.
+        quality: What was written of ``metrics.quality.Reason``, by reason.
     """
 
     observations: int = 0
@@ -78,6 +83,7 @@ class WriterProgress:
     committed_at: float | None = None
     last_error: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    quality: Counter[str] = field(default_factory=Counter)
 
 
 class Writer:
@@ -206,12 +212,20 @@ class Writer:
                 if chunk.finished:
                     self._release(source, position)
                 continue
-            parts.append(Part(SOURCE_PREFIX + source, chunk.batches, position, chunk.next))
+            batches = (*chunk.batches, *self._damage(chunk.problems))
+            parts.append(Part(SOURCE_PREFIX + source, batches, position, chunk.next))
             chunks.append(chunk)
             wanted -= sum(map(len, chunk.batches))
             if wanted <= 0:
                 break
         return parts, chunks
+
+    def _damage(self, problems: Sequence[SpoolProblem]) -> list[ObservationBatch]:
+        """What could not be read, as counts that are written when it lies behind."""
+        counts = QualityCounts()
+        for problem in problems:
+            counts.add(problem.kind.value, 1, self._clock())
+        return [counts.batch()] if counts else []
 
     def _position(self, source: str) -> ResumePoint:
         known = self._positions.get(source)
@@ -231,6 +245,8 @@ class Writer:
         for name in ("overflowed", "from_future", "without_time", "late", "without_duration"):
             progress.counts[name] += getattr(result, name)
         progress.counts["checks_without_position"] += result.checks_without_position
+        for (_, _, _, reason), amount in result.quality.amounts.items():
+            progress.quality[reason] += amount
         for part, chunk in zip(parts, chunks, strict=True):
             source = part.source.removeprefix(SOURCE_PREFIX)
             moved = chunk.next.segment != self._positions.get(source, ResumePoint()).segment
@@ -273,8 +289,18 @@ class Writer:
                     good.append(batch)
                 except _REFUSALS as refusal:
                     self._set_aside(part, number, batch, refusal)
+                    refused = QualityCounts()
+                    rows = batch.records
+                    refused.add_rows(Reason.REFUSED, batch.series, rows["series"], self._believable(rows))
+                    good.append(refused.batch())
             kept.append(Part(part.source, good, part.resume_from, part.resume_to))
         return kept
+
+    def _believable(self, records: NDArray[np.void]) -> NDArray[np.int64]:
+        """Times of records, ours where the sender's cannot be."""
+        now_us = int(self._clock() * 1_000_000)
+        at = records["observed_at_us"]
+        return np.where((at > _SECONDS_2000 * 1_000_000) & (at <= now_us), at, now_us)
 
     def _set_aside(self, part: Part, number: int, batch: ObservationBatch, refusal: Exception) -> None:
         source = part.source.removeprefix(SOURCE_PREFIX)

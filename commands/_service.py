@@ -37,6 +37,7 @@ from ..dashboards.server import HttpServer
 from ..metrics.change_event import ChangeEvent
 from ..metrics.configuration.config import Config
 from ..metrics.observation import ObservationBatch
+from ..metrics.quality import OF_RECORDERS
 from ..metrics.specification.flow import FlowSpec, load_flows
 from ..metrics.store.alerts import read_current_alerts
 from ..metrics.store.audit import COMMAND_LINE, audit
@@ -305,7 +306,9 @@ class Service:
         judging = self._judging
         return HealthFigures(
             messages={} if judging is None else judging.messages(),
-            dropped={"refused": progress.refused} | {kind.value: progress.counts[kind.value] for kind in ProblemKind},
+            dropped={"refused": progress.refused}
+            | {kind.value: progress.counts[kind.value] for kind in ProblemKind}
+            | {reason.value: progress.quality[reason] for reason in OF_RECORDERS if progress.quality[reason]},
             received={
                 "accepted": counters.observations,
                 "ignored": counters.ignored,

@@ -35,6 +35,7 @@ from .request import (
 __all__ = ["ImportJob", "ImportRefusedError", "ImportRequest", "ImportResult"]
 
 STDIN = "-"
+_MANY_ROWS = 100_000  # from then on the database's statistics are worth renewing
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,8 @@ class ImportJob:
                 rejected=rejected,
                 progress=progress,
             )
+        if counts.accepted >= _MANY_ROWS:
+            store.analyze()
         if counts.damage:
             notes.append(counts.damage)
         kept = self.rejected_path if self.rejected_path.exists() else None

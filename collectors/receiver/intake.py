@@ -13,13 +13,14 @@ import sqlite3
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...metrics.observation import ObservationBatch
+from ...metrics.quality import QualityCounts, Reason
 from ..spool import SpoolWriter
 from ..spool.segment import SpoolError, SpoolFull
 from .duplicate_window import DuplicateWindow
@@ -41,12 +42,16 @@ class Mapped:
         ignored: Records that are no step of any flow: taken, of no interest.
         refusals: Records that could not be taken, by reason.
         duplicates: Records dropped because they had been received before; filled in by :class:`Intake`.
+        repeated: They by flow, step and hour.
+        corrected: Observations whose time was ahead of ours, by flow, step and hour.
     """
 
     batch: ObservationBatch | None = None
     ignored: int = 0
     refusals: Refusals = field(default_factory=Refusals)
     duplicates: int = 0
+    repeated: QualityCounts = field(default_factory=QualityCounts)
+    corrected: QualityCounts = field(default_factory=QualityCounts)
 
 
 @dataclass(slots=True)
@@ -82,6 +87,9 @@ class Intake:
         before_append: Makes durable what the requests left elsewhere; runs before they are appended and confirmed.
         now_and_then: Runs every few seconds, also when nothing comes in.
         when_full: Runs when the spool refuses an append for lack of room.
+        clock: Seconds since 1970.
+
+    What is left out is counted by flow, step and hour, and goes to the spool with what is taken.
     """
 
     def __init__(
@@ -93,7 +101,12 @@ class Intake:
         before_append: Callable[[], None] | None = None,
         now_and_then: Callable[[], None] | None = None,
         when_full: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
+        self._left_out = QualityCounts()  # not in the spool yet; of the intake's thread
+        self._requests: Counter[str] = Counter()  # refused before they came here; of any thread
+        self._requests_lock = threading.Lock()
         self.counters = IntakeCounters()
         self._spool = spool
         self._window = window
@@ -131,6 +144,11 @@ class Intake:
             self._wake.notify()
         return future
 
+    def count_request(self, reason: Reason) -> None:
+        """Count a request that was refused; from any thread."""
+        with self._requests_lock:
+            self._requests[reason] += 1
+
     def close(self) -> None:
         """Finish what waits, then end the thread; may be called twice. The spool stays open."""
         with self._wake:
@@ -144,6 +162,7 @@ class Intake:
                 if not self._waiting and not self._closing:
                     self._wake.wait(_NOW_AND_THEN_SECONDS)
                 if not self._waiting and self._closing:
+                    self._append_counts()
                     return
                 group = [self._waiting.popleft() for _ in range(min(_GROUP_REQUESTS, len(self._waiting)))]
             try:
@@ -160,8 +179,29 @@ class Intake:
     def _maintain(self) -> None:
         with contextlib.suppress(SpoolError):  # told by the next append
             self._spool.maintain()
+        self._append_counts()
         if self._now_and_then is not None:
             self._now_and_then()
+
+    def _append_counts(self) -> None:
+        """Put what was left out into the spool by itself; when that fails it waits for more."""
+        counts = self._waiting_counts()
+        if not counts:
+            return
+        try:
+            self._spool.append(counts.batch())
+            self._left_out = QualityCounts()
+        except SpoolFull:
+            return
+        except (SpoolError, OSError, ValueError):
+            self._left_out = QualityCounts()  # rather lost than counted twice: they may be in the spool
+
+    def _waiting_counts(self) -> QualityCounts:
+        with self._requests_lock:
+            requests, self._requests = self._requests, Counter()
+        for reason, count in requests.items():
+            self._left_out.add(reason, count, self._clock())
+        return self._left_out
 
     def _process(self, group: list[_Job]) -> None:
         done: list[tuple[_Job, Mapped]] = []
@@ -175,16 +215,21 @@ class Intake:
                 self.counters.failed_requests[type(error).__name__] += 1
                 job.future.set_exception(error)
         batches = self._without_duplicates([mapped for _, mapped in done])
+        left_out = self._left_out_of(mapped for _, mapped in done)
         try:
             kept = [piece for batch in batches if batch is not None for piece in _pieces(batch)]
             if self._before_append is not None:
                 self._before_append()
             if kept:
-                self._spool.append_many(kept)
+                counts = QualityCounts(self._waiting_counts().amounts)
+                counts.add_all(left_out)
+                self._spool.append_many([*kept, counts.batch()] if counts else kept)
+                self._left_out, left_out = QualityCounts(), QualityCounts()
                 self.counters.syncs += 1
         except (SpoolError, OSError, ValueError, sqlite3.Error) as error:
             self._give_up(done, batches, error)
             return
+        self._left_out.add_all(left_out)  # of requests that brought nothing to append
         for job, mapped in done:
             self._count(mapped)
             job.future.set_result(mapped)
@@ -208,18 +253,40 @@ class Intake:
                 kept = new[position : position + len(batch)]
                 position += len(batch)
                 mapped.duplicates = int(len(kept) - kept.sum())
+                again = batch.records[~kept]
+                mapped.repeated.add_rows(Reason.DUPLICATE, batch.series, again["series"], again["observed_at_us"])
                 batch = ObservationBatch(batch.series, batch.records[kept]) if kept.any() else None
             found.append(batch)
         return found
+
+    def _left_out_of(self, group: Iterable[Mapped]) -> QualityCounts:
+        """What the requests bring that is not taken, or not as it is."""
+        now = self._clock()
+        counts = QualityCounts()
+        for mapped in group:
+            refusals = mapped.refusals
+            counts.add_all(mapped.repeated)
+            counts.add_all(mapped.corrected)
+            for (flow, step), count in refusals.places.items():
+                counts.add(Reason.INVALID, count, now, flow, step)
+            for flow, count in refusals.forbidden.items():
+                counts.add(Reason.NOT_ALLOWED, count, now, flow)
+            unknown = refusals.count - refusals.places.total() - refusals.forbidden.total()
+            counts.add(Reason.INVALID, unknown, now)
+        return counts
 
     def _give_up(
         self, done: list[tuple[_Job, Mapped]], batches: list[ObservationBatch | None], error: Exception
     ) -> None:
         if isinstance(error, SpoolFull) and self._when_full is not None:
             self._when_full()
+        if not isinstance(error, SpoolFull):
+            self._left_out = QualityCounts()  # rather lost than counted twice: they may be in the spool
         for batch in batches:
             if batch is not None:
                 self._window.forget(batch.records["trace_id"], batch.records["span_id"])
+                records = batch.records
+                self._left_out.add_rows(Reason.NOT_TAKEN, batch.series, records["series"], records["observed_at_us"])
         for job, _ in done:
             self.counters.failed_requests[type(error).__name__] += 1
             job.future.set_exception(error)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...metrics.observation import RECORD, ObservationBatch, SeriesKey
+from ...metrics.quality import QualityCounts, Reason
 from ...metrics.verdict import Verdict
 from .otlp_decode import Refusals
 from .per_span import FoundPerSpan
@@ -114,7 +115,9 @@ class SpanRows:
             absent = not required and len(trace) in (0, 16) and len(span) in (0, 8)
             if not absent:
                 kept[row] = False
-                refusals.add(f"trace id of {len(trace)} and span id of {len(span)} bytes; they have 16 and 8")
+                series = self._shapes[self.index[row]].known_series
+                reason = f"trace id of {len(trace)} and span id of {len(span)} bytes; they have 16 and 8"
+                refusals.add(reason, flow=series.flow, step=series.step)
             traces[row] = trace if len(trace) == 16 else NO_ID
             spans[row] = span if len(span) == 8 else bytes(8)
         return kept
@@ -122,7 +125,7 @@ class SpanRows:
 
 def observations(
     parts: Sequence[MatchedSpans], now: float, refusals: Refusals, *, ids_required: bool = True
-) -> tuple[ObservationBatch | None, int]:
+) -> tuple[ObservationBatch | None, QualityCounts]:
     """Observations of matched spans; those without usable ids or times are refused.
 
     Args:
@@ -132,20 +135,23 @@ def observations(
         ids_required: Whether each must have a span id.
 
     Returns:
-        The observations, None when there are none, and how many clocks were ahead by more than five seconds.
+        The observations, None when there are none, and those whose clock was ahead by more than five seconds.
     """
     series: dict[SeriesKey, int] = {}
     found = [_records(part, series, now, refusals, ids_required=ids_required) for part in parts if len(part.index)]
-    ahead = sum(count for _, count in found)
+    corrected = QualityCounts()
     if not found:
-        return None, 0
+        return None, corrected
+    for one, ahead in found:
+        if ahead.any():
+            corrected.add_rows(Reason.TIME_CORRECTED, series, one["series"][ahead], one["observed_at_us"][ahead])
     records = found[0][0] if len(found) == 1 else np.concatenate([one for one, _ in found])
-    return (ObservationBatch(tuple(series), records) if len(records) else None), ahead
+    return (ObservationBatch(tuple(series), records) if len(records) else None), corrected
 
 
 def _records(
     spans: MatchedSpans, series: dict[SeriesKey, int], now: float, refusals: Refusals, *, ids_required: bool
-) -> tuple[NDArray[np.void], int]:
+) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
     records = np.zeros(len(spans.index), dtype=RECORD)
     kept = spans.kept
     records["trace_id"] = records["flow_instance"] = spans.trace_ids
@@ -153,14 +159,14 @@ def _records(
     if ids_required:
         missing = (spans.span_ids == 0) & kept
         if missing.any():
-            refusals.add("span id is all zeros", int(missing.sum()))
+            _refuse(refusals, "span id is all zeros", missing, spans)
             kept = kept & ~missing
     durations, ends = _times(spans)
-    kept = kept & _usable_times(durations, ends, refusals, kept)
+    kept = kept & _usable_times(durations, ends, refusals, kept, spans)
     _fill_judgements(records, spans, durations, series)
     now_us = int(now * _MICROSECONDS)
     observed = ends // 1000
-    ahead = int((observed - now_us > 5 * _MICROSECONDS).sum())
+    ahead = observed - now_us > 5 * _MICROSECONDS
     records["observed_at_us"] = np.minimum(observed, now_us)
     records["duration_seconds"] = durations
     _fill(records, "flow_instance", spans.instances)
@@ -168,7 +174,7 @@ def _records(
     for row, (bits, verdict) in spans.overrides.items():
         records["checks"][row] = bits
         records["verdict"][row] = max(records["verdict"][row], verdict)
-    return (records if kept.all() else records[kept]), ahead
+    return (records, ahead) if kept.all() else (records[kept], ahead[kept])
 
 
 def _fill_judgements(
@@ -204,8 +210,20 @@ def _times(spans: MatchedSpans) -> tuple[NDArray[np.float64], NDArray[np.int64]]
     return durations, whole
 
 
+def _refuse(refusals: Refusals, reason: str, rows: NDArray[np.bool_], spans: MatchedSpans) -> None:
+    """Count rows as refused, by the steps they are of."""
+    counts = np.bincount(spans.index[rows], minlength=len(spans.shapes)).tolist()
+    for shape, count in zip(spans.shapes, counts, strict=True):
+        if count:
+            refusals.add(reason, count, flow=shape.known_series.flow, step=shape.known_series.step)
+
+
 def _usable_times(
-    durations: NDArray[np.float64], ends: NDArray[np.int64], refusals: Refusals, kept: NDArray[np.bool_]
+    durations: NDArray[np.float64],
+    ends: NDArray[np.int64],
+    refusals: Refusals,
+    kept: NDArray[np.bool_],
+    spans: MatchedSpans,
 ) -> NDArray[np.bool_]:
     impossible, backwards = ends < 0, durations < 0
     backwards &= ~impossible
@@ -215,7 +233,5 @@ def _usable_times(
         (impossible, "start or end time is missing or beyond the year 2262"),
         (backwards, "end time is before start time"),
     ):
-        count = int((rows & kept).sum())
-        if count:
-            refusals.add(reason, count)
+        _refuse(refusals, reason, rows & kept, spans)
     return ~(impossible | backwards)

@@ -33,18 +33,28 @@ class MalformedBodyError(ValueError):
 
 @dataclass(slots=True)
 class Refusals:
-    """Records of a request that were not taken, by reason (English, for ``partialSuccess``)."""
+    """Records of a request that were not taken, by reason (English, for ``partialSuccess``), and of which step.
+
+    Attributes:
+        reasons: How many, by reason.
+        places: How many, by flow and step where these are known; step may be empty.
+        forbidden: How many of them the sender may not send, by flow.
+    """
 
     reasons: Counter[str] = field(default_factory=Counter)
+    places: Counter[tuple[str, str]] = field(default_factory=Counter)
+    forbidden: Counter[str] = field(default_factory=Counter)
 
     @property
     def count(self) -> int:
         """How many records were refused."""
         return self.reasons.total()
 
-    def add(self, reason: str, count: int = 1) -> None:
+    def add(self, reason: str, count: int = 1, *, flow: str = "", step: str = "") -> None:
         """Count ``count`` records as refused for ``reason``."""
         self.reasons[reason] += count
+        if flow:
+            self.places[flow, step] += count
 
     def message(self, limit: int = 5) -> str:
         """The most frequent reasons in one line, empty when nothing was refused."""

@@ -109,8 +109,10 @@ class GrpcServer:
             try:
                 mapped = self._receiver.submit(lambda: within_scope(self._map(kind, body), sender), _CONFIRM_SECONDS)
             except MalformedBodyError as error:
+                self._receiver.count_refused(error)
                 context.abort(codes.INVALID_ARGUMENT, str(error))
-            except IntakeFull:
+            except IntakeFull as error:
+                self._receiver.count_refused(error)
                 context.abort(codes.UNAVAILABLE, "not accepted, try again: too much is being received at once")
             except Exception as error:
                 status, message = self._receiver.refusal(error)

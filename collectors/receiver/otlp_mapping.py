@@ -267,15 +267,15 @@ class OtlpMapper:
     def _finish(
         self, parts: Sequence[MatchedSpans], ignored: int, refusals: Refusals, *, ids_required: bool = True
     ) -> Mapped:
-        batch, ahead = observations(parts, self._clock(), refusals, ids_required=ids_required)
-        self.clock_ahead += ahead
+        batch, corrected = observations(parts, self._clock(), refusals, ids_required=ids_required)
+        self.clock_ahead += corrected.amounts.total()
         for part in parts:
             for shape, count in zip(
                 part.shapes, np.bincount(part.index, minlength=len(part.shapes)).tolist(), strict=True
             ):
                 for name in shape.other_dimensions:
                     self.dimension_other[name] = self.dimension_other.get(name, 0) + count
-        return Mapped(batch, ignored, refusals)
+        return Mapped(batch, ignored, refusals, corrected=corrected)
 
 
 @functools.lru_cache(1024)

@@ -20,7 +20,7 @@ from .event_journal import EventJournal
 from .intake import Intake, IntakeCounters, Mapped
 from .observation_mapper import ObservationMapper
 from .otlp_mapping import OtlpMapper
-from .refusal import ForeignPageError, TooMuchError, UnknownSenderError, refusal_of
+from .refusal import ForeignPageError, TooMuchError, UnknownSenderError, refusal_of, request_reason
 from .request_body import BodyTooLargeError, InFlight, expand, read_body
 from .sender_limits import SenderLimits, within_scope
 from .sender_tokens import Sender, SenderTokens
@@ -87,6 +87,7 @@ class Receiver:
             before_append=None if across is None else across.commit,
             now_and_then=self._tidy,
             when_full=None if recent is None else recent.make_room,
+            clock=clock,
         )
         self._log = structlog.get_logger("cxgauge.receiver")
 
@@ -209,8 +210,15 @@ class Receiver:
         return sender
 
     def refusal(self, error: Exception) -> tuple[int, str]:
-        """HTTP status and message for an error of :meth:`take`; see :func:`~.refusal.refusal_of`."""
+        """HTTP status and message for an error of :meth:`take`, which is counted; see :func:`~.refusal.refusal_of`."""
+        self.count_refused(error)
         return refusal_of(error, self._log)
+
+    def count_refused(self, error: Exception) -> None:
+        """Count a request that was not read, for the quality of the data."""
+        reason = request_reason(error)
+        if reason is not None:
+            self._intake.count_request(reason)
 
     def note(self, response: Response) -> Response:
         """Count a reply."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...metrics.quality import Reason
 from ..spool import SpoolError, SpoolFull
 from .event_journal import JournalFullError
 from .intake import IntakeFull
@@ -17,7 +18,7 @@ from .request_body import (
 )
 from .sender_tokens import TokensFileError
 
-__all__ = ["ForeignPageError", "TooMuchError", "UnknownSenderError", "refusal_of"]
+__all__ = ["ForeignPageError", "TooMuchError", "UnknownSenderError", "refusal_of", "request_reason"]
 
 
 class UnknownSenderError(Exception):
@@ -50,6 +51,20 @@ _STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (OSError, 503),
     (TimeoutError, 503),
 )
+
+
+_SENT_BACK = (TooMuchError, TokensFileError, NoRoomError, IntakeFull)
+_REFUSED = (
+    UnknownSenderError, ForeignPageError, BodyTooLargeError, CorruptBodyError, MalformedBodyError,
+    UnsupportedEncodingError, SlowBodyError,
+)  # fmt: skip
+
+
+def request_reason(error: Exception) -> Reason | None:
+    """What a request that was never read is counted as; ``None`` where its observations are, or nothing is known."""
+    if isinstance(error, _SENT_BACK):
+        return Reason.REQUEST_NOT_TAKEN
+    return Reason.REQUEST_REFUSED if isinstance(error, _REFUSED) else None
 
 
 def refusal_of(error: Exception, log: Any) -> tuple[int, str]:

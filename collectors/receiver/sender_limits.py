@@ -66,6 +66,8 @@ def within_scope(mapped: Mapped, sender: Sender) -> Mapped:
     kept = allowed[batch.records["series"]]
     for number in np.unique(batch.records["series"][~kept]):
         reason = f"token {sender.id} ({sender.name}) may not send for flow {batch.series[number].flow}"
-        mapped.refusals.add(reason, int((batch.records["series"] == number).sum()))
+        count = int((batch.records["series"] == number).sum())
+        mapped.refusals.add(reason, count)
+        mapped.refusals.forbidden[batch.series[number].flow] += count
     mapped.batch = ObservationBatch(batch.series, batch.records[kept]) if kept.any() else None
     return mapped

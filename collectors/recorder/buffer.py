@@ -39,23 +39,30 @@ class DropReason:
 
 
 class Drops:
-    """Counts what is not recorded, by reason; safe from any thread and from signal handlers."""
+    """Counts what is not recorded, by reason, flow and step; safe from any thread and from signal handlers."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
         """Start from zero, as a forked child does."""
-        self._counts: dict[str, int] = {}
+        self._counts: dict[tuple[str, str, str], int] = {}
         self._lock = threading.RLock()  # re-entrant: a signal handler may drop while its thread is dropping
 
-    def add(self, reason: str, count: int = 1) -> None:
-        """Count."""
+    def add(self, reason: str, count: int = 1, *, flow: str = "", step: str = "") -> None:
+        """Count; only names that a specification declares, so that there are few."""
         with self._lock:
-            self._counts[reason] = self._counts.get(reason, 0) + count
+            self._counts[reason, flow, step] = self._counts.get((reason, flow, step), 0) + count
 
     def counts(self) -> dict[str, int]:
-        """What was counted so far."""
+        """What was counted so far, by reason."""
+        found: dict[str, int] = {}
+        for (reason, _, _), count in self.places().items():
+            found[reason] = found.get(reason, 0) + count
+        return found
+
+    def places(self) -> dict[tuple[str, str, str], int]:
+        """What was counted so far, by reason, flow and step; these are empty where they are not known."""
         with self._lock:
             return dict(self._counts)
 
@@ -88,15 +95,24 @@ class Buffer:
         limit: Most entries held; more are dropped and counted.
         interval_seconds: How long entries wait at most for the flush thread.
         exit_timeout_seconds: How long the end of the process may be held up.
+        place: Flow and step of an entry, for counting; must not raise.
 
     After a fork the child has an empty buffer, counters at zero and, with the first entry, a thread of its own;
     what the parent had buffered is the parent's.
     """
 
     def __init__(
-        self, sink: Sink, drops: Drops, *, limit: int, interval_seconds: float, exit_timeout_seconds: float
+        self,
+        sink: Sink,
+        drops: Drops,
+        *,
+        limit: int,
+        interval_seconds: float,
+        exit_timeout_seconds: float,
+        place: Callable[[Any], tuple[str, str]] = lambda _entry: ("", ""),
     ) -> None:
         self._sink = sink
+        self._place = place
         self.drops = drops
         self._limit = limit
         self._wake_at = max(1, min(limit // 2, _TAKEN_AT_ONCE))
@@ -125,7 +141,7 @@ class Buffer:
         entries = self.entries
         waiting = len(entries)
         if waiting >= self._limit:
-            self.drops.add(self._full_reason)
+            self._drop(entry)
             return False
         entries.append(entry)
         if self._thread is None:
@@ -133,6 +149,10 @@ class Buffer:
         elif waiting == self._wake_at:
             self._ring()
         return True
+
+    def _drop(self, entry: Any) -> None:
+        flow, step = self._place(entry)
+        self.drops.add(self._full_reason, flow=flow, step=step)
 
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until everything queued before the call has been flushed; False when time ran out."""
@@ -238,7 +258,8 @@ class Buffer:
 
     def _drop_rest(self) -> None:
         if self.entries:
-            self.drops.add(self._full_reason, len(self.entries))
+            for entry in self.entries:
+                self._drop(entry)
             self.entries.clear()
 
     def _report(self) -> None:

@@ -148,7 +148,7 @@ class Flow:
         try:
             return self.settings.step_class(self, self.steps[name])
         except (KeyError, TypeError):
-            self.settings.buffer.drops.add(DropReason.UNKNOWN_STEP)
+            self.settings.buffer.drops.add(DropReason.UNKNOWN_STEP, flow=self.name)
         except Exception:
             self.settings.fail()
         return NO_STEP

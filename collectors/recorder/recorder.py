@@ -92,6 +92,7 @@ class Recorder:
             limit=buffer_limit,
             interval_seconds=flush_interval_seconds,
             exit_timeout_seconds=exit_timeout_seconds,
+            place=_place_of,
         )
         self._settings = Settings(self._buffer, clock, timer, judge_later, exceptions)
         if across is not None and tokens is not None:
@@ -245,7 +246,7 @@ class Recorder:
                 return
             plan = flow.steps.get(step)
             if plan is None:
-                self._drops.add(DropReason.UNKNOWN_STEP)
+                self._drops.add(DropReason.UNKNOWN_STEP, flow=flow.name)
                 return
             at_us = int((self._settings.clock() if at is None else at) * 1_000_000)
             self._buffer.add(Measured(flow, plan, at_us, float(duration_seconds), verdict, checks or {}, source, span))
@@ -350,6 +351,13 @@ class Recorder:
     def _join_opentelemetry(self) -> None:
         """Ask for current spans once the host has loaded OpenTelemetry; never load it for that."""
         self._settings.current_span = current_span_reader()
+
+
+def _place_of(entry: Any) -> tuple[str, str]:
+    """Flow and step of what was queued: a passage, or a flow that was left."""
+    if isinstance(entry, Flow):
+        return entry.name, ""
+    return entry.flow.name, entry.plan.name
 
 
 def _wrap(

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+
 from ...metrics.observation import ObservationBatch
+from ...metrics.quality import QualityCounts
 from ..spool import SpoolError, SpoolFull, SpoolWriter
 from .buffer import DropReason, Drops
 
@@ -16,6 +19,7 @@ __all__ = ["Encodes", "SpoolSink"]
 
 _LOGGER = logging.getLogger("cxgauge.recorder")
 _OPEN_AGAIN_SECONDS = 1.0
+_REPORT_SECONDS = 5.0
 
 
 class Encodes(Protocol):
@@ -62,7 +66,8 @@ class SpoolSink:
         self.problem: str | None = None
         self._writer: SpoolWriter | None = None
         self._refused: ObservationBatch | None = None
-        self._open_again_at = float("-inf")
+        self._open_again_at = self._report_at = float("-inf")
+        self._reported: dict[tuple[str, str, str], int] = {}
         self._encoder.forked()
 
     def ready(self) -> str | None:
@@ -85,15 +90,43 @@ class SpoolSink:
         if self._writer is not None:
             with contextlib.suppress(SpoolError):  # told by the next append
                 self._writer.maintain()
+            if time.monotonic() >= self._report_at:
+                self._report_at = time.monotonic() + _REPORT_SECONDS
+                self._report_drops()
 
     def end(self) -> None:
         """Count what was refused to the last, and close the source."""
         if self._refused is not None:
-            self._drops.add(DropReason.SPOOL_FULL, len(self._refused))
+            self._count(DropReason.SPOOL_FULL, self._refused)
             self._refused = None
         self._encoder.close()
         if self._writer is not None:
+            self._report_drops()
             self._writer.close()
+
+    def _report_drops(self) -> None:
+        """Send what was dropped since the last time the way of the observations, so that figures can say it."""
+        places = self._drops.places()
+        counts = QualityCounts()
+        now = self._clock()
+        for (reason, flow, step), count in places.items():
+            counts.add(reason, count - self._reported.get((reason, flow, step), 0), now, flow, step)
+        if self._writer is None or not counts:
+            return
+        try:
+            self._writer.append(counts.batch())
+        except SpoolFull:
+            return  # nothing was kept: again next time
+        except SpoolError as error:
+            self._say(str(error))  # it may have been kept: rather lost than counted twice
+        self._reported = places
+
+    def _count(self, reason: str, batch: ObservationBatch) -> None:
+        """Count a batch that is lost, by flow and step."""
+        counts = np.bincount(batch.records["series"], minlength=len(batch.series)).tolist()
+        for key, count in zip(batch.series, counts, strict=True):
+            if count:
+                self._drops.add(reason, count, flow=key.flow, step=key.step)
 
     def _append(self, batch: ObservationBatch) -> None:
         if self._writer is None:
@@ -106,7 +139,7 @@ class SpoolSink:
             self._say(str(full))
         except SpoolError as error:
             # Whether it was kept is not known: counted as lost rather than written twice.
-            self._drops.add(DropReason.SPOOL_ERROR, len(batch))
+            self._count(DropReason.SPOOL_ERROR, batch)
             self._say(str(error))
 
     def _opened(self) -> bool:

@@ -15,7 +15,7 @@ from ..observation import CHECKS_PER_STEP_LIMIT, SeriesKey
 from .connection import Connection, Database
 from .named_queries import named_query
 
-__all__ = ["OTHER", "Catalog", "Resolved"]
+__all__ = ["OTHER", "Catalog", "Resolved", "storable_text"]
 
 OTHER = "other"
 """Dimension value of the series that takes what exceeds a step's cap."""
@@ -234,14 +234,15 @@ def _identity(key: SeriesKey) -> _Identity:
 def _storable(key: SeriesKey) -> SeriesKey:
     """The key with texts that the database takes: no NUL, no half characters, nothing endless."""
     return SeriesKey(
-        _text(key.flow),
-        _text(key.step),
-        tuple((_text(name), _text(value)) for name, value in key.dimensions),
-        tuple(_text(name) for name in key.checks),
+        storable_text(key.flow),
+        storable_text(key.step),
+        tuple((storable_text(name), storable_text(value)) for name, value in key.dimensions),
+        tuple(storable_text(name) for name in key.checks),
     )
 
 
-def _text(value: str) -> str:
+def storable_text(value: str) -> str:
+    """A text that the database takes: no NUL, no half characters, nothing endless."""
     return value.replace("\0", "�").encode("utf-8", "replace").decode()[:_TEXT_LIMIT]
 
 

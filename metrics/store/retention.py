@@ -21,6 +21,8 @@ from .rows import rollup_rows
 __all__ = ["Housekeeping", "Retention", "RetentionResult"]
 
 _HOUR = 3600
+_STATEMENT_SECONDS = 600  # nobody waits for housekeeping
+_MANY_ROWS = 100_000
 _DAY = 86_400
 _DIGESTS_DAYS = 120.0
 _EXPIRED_WITH_HOURS = (
@@ -28,6 +30,7 @@ _EXPIRED_WITH_HOURS = (
     "transitions.expire_instances",
     "transitions.expire_transitions",
     "transitions.expire_transition_hours",
+    "quality.expire",
 )
 
 
@@ -97,7 +100,15 @@ class Housekeeping:
             total += taken
             if taken == 0:
                 break
+        if total >= _MANY_ROWS:
+            self.analyze()
         return total
+
+    def analyze(self) -> None:
+        """Let the database look at its tables anew: after much was added or rolled forward, plans are bad before."""
+        with self._database.connection() as connection, connection.transaction():
+            connection.execute(named_query("retention.limit_time"), (str(_STATEMENT_SECONDS * 1_000),))
+            connection.execute(named_query("retention.analyze"))
 
     def expire(self, now: float, retention: Retention, stop: Callable[[], bool] = lambda: False) -> RetentionResult:
         """Remove what is older than its retention; windows only once they are contained in hours."""
@@ -106,10 +117,7 @@ class Housekeeping:
         oldest = self._oldest_fresh()
         windows = self._expire(Schema.WINDOW_ROLLUPS, before if oldest is None else min(before, oldest), stop)
         hours = self._delete("retention.expire_hours", now - retention.hours_days * _DAY, stop)
-        for query in (
-            "events.expire",
-            *(f"transitions.expire_{kind}" for kind in ("instances", "transitions", "transition_hours")),
-        ):
+        for query in _EXPIRED_WITH_HOURS:
             self._delete(query, now - retention.hours_days * _DAY, stop)
         for kind in ("days", "hours", "late"):
             self._delete(f"digests.expire_{kind}", now - retention.digests_days * _DAY, stop)
@@ -125,7 +133,7 @@ class Housekeeping:
             boundary = connection.execute(named_query("retention.fresh_boundary"), parameters).fetchone()
             if boundary is None:
                 return 0
-            cursor = connection.cursor(binary=True)
+            connection.execute(named_query("retention.limit_time"), (str(_STATEMENT_SECONDS * 1_000),))
             taken = 0
             keys = {"window": boundary[0], "series": boundary[1]}
             for fresh in fetch_rollups(connection, named_query("retention.take_fresh"), keys):
@@ -133,7 +141,6 @@ class Housekeeping:
                 self._add_windows(connection, fresh)
                 self._add_hours(connection, fresh)
                 note_windows(connection, fresh)
-            cursor.close()
             return taken
 
     def _add_windows(self, connection: Connection, fresh: Rollup) -> None:
@@ -173,7 +180,8 @@ class Housekeeping:
 
 
 def _keys(rollup: Rollup) -> dict[str, Any]:
-    return {"windows": rollup.window_start.tolist(), "series": rollup.series.tolist()}
+    windows = rollup.window_start.tolist()
+    return {"windows": windows, "series": rollup.series.tolist(), "first": min(windows), "last": max(windows)}
 
 
 def _copy(connection: Connection, query: str, data: bytes) -> None:

@@ -243,6 +243,10 @@ class Store:
         """Digest hours that are over, for about so long; how many hours of series that were. See ``Digester.run``."""
         return self._digester.run(self._clock(), self.settings.retention.windows_days * 86_400.0, stop, seconds)
 
+    def analyze(self) -> None:
+        """Let the database look at its tables anew, after much was added at once."""
+        self._housekeeping.analyze()
+
     def expire(self, stop: Callable[[], bool] = lambda: False) -> RetentionResult:
         """Remove what is older than its retention."""
         return self._housekeeping.expire(self._clock(), self.settings.retention, stop)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..observation import CHECKS_PER_STEP_LIMIT, RECORD, ObservationBatch
+from ..observation import CHECKS_PER_STEP_LIMIT, RECORD, ObservationBatch, SeriesKey, Source
+from ..quality import QualityCounts, Reason, counts_of, is_counts
 from ..rollup import ORIGIN_BY_SOURCE, Rollup, roll_up_columns
 from ..verdict import VERDICT_COUNT, Verdict
 from .catalog import Catalog, Resolved
 from .connection import Connection, Database
 from .named_queries import named_query
+from .quality import add_quality
 from .rows import observation_rows, rollup_rows
 
 __all__ = ["Part", "Position", "ResumePointMismatch", "StoredPosition", "WritePath", "WriteResult"]
@@ -81,10 +83,12 @@ class WriteResult:
         overflowed: Observations whose series was beyond its step's cap and went to ``other``.
         from_future: Observations dated further ahead than allowed; written with the writer's time.
         without_time: Observations dated before the year 2000; written with the writer's time.
-        late: Observations older than an hour; written as they are.
+        late: Observations whose window had been judged already; written as they are. Those of imports, which are
+            late by nature, do not count.
         without_duration: Durations that are not a finite number ≥ 0; written as NaN, counted by verdict only.
         checks_without_position: Check results lost because their step had more than 32 checks over time.
         newest_at: Newest ``observed_at`` written, seconds since 1970; None without observations.
+        quality: Counts written, those that came with the batches and our own.
     """
 
     observations: int = 0
@@ -96,6 +100,7 @@ class WriteResult:
     without_duration: int = 0
     checks_without_position: int = 0
     newest_at: float | None = None
+    quality: QualityCounts = field(default_factory=QualityCounts)
 
 
 class WritePath:
@@ -136,7 +141,8 @@ class WritePath:
             psycopg.Error: the database refused or went away; whether the transaction was committed is then only known
                 by reading the resume points again.
         """
-        columns, rollup, result = self._prepare([batch for part in parts for batch in part.batches])
+        batches = [batch for part in parts for batch in part.batches]
+        columns, rollup, result = self._prepare(batches)
         observations = observation_rows(columns) if result.observations else b""
         rollups = rollup_rows([rollup], rolled=False) if result.observations else b""
         with self._database.connection() as connection, connection.transaction(force_rollback=rehearse):
@@ -145,7 +151,29 @@ class WritePath:
             if result.observations:
                 _copy(connection, "write.copy_observations", observations)
                 _copy(connection, "write.copy_window_rollups", rollups)
+                result = self._with_late(connection, batches, columns, result)
+            if result.quality:
+                add_quality(connection, result.quality)
         return result
+
+    def _with_late(
+        self,
+        connection: Connection,
+        batches: Sequence[ObservationBatch],
+        columns: dict[str, NDArray[Any]],
+        result: WriteResult,
+    ) -> WriteResult:
+        """Count what came after its window was judged; asked last, as judging goes on meanwhile."""
+        row = connection.execute(named_query("quality.judged_through")).fetchone()
+        if row is None or row[0] is None:
+            return result
+        at = columns["observed_at_us"]
+        late = (at < round(row[0] * 1_000_000)) & (columns["source"] != Source.IMPORT)
+        if not late.any():
+            return result
+        keys, entry = _table(batches)
+        result.quality.add_rows(Reason.LATE, keys, entry[late], at[late])
+        return replace(result, late=int(late.sum()))
 
     def position(self, source: str) -> StoredPosition | None:
         """Where ``source`` is; None if the store never heard of it."""
@@ -174,14 +202,20 @@ class WritePath:
 
     def _prepare(self, batches: Sequence[ObservationBatch]) -> tuple[dict[str, NDArray[Any]], Rollup, WriteResult]:
         filled = [batch for batch in batches if len(batch)]
-        keys = [key for batch in filled for key in batch.series]
+        keys, entry = _table(batches)
         resolved = self._catalog.resolve(keys)
         records = np.concatenate([batch.records for batch in filled]) if filled else np.empty(0, dtype=RECORD)
-        bases = np.cumsum([0, *(len(batch.series) for batch in filled)])[:-1]
-        entry = records["series"].astype(np.int64) + np.repeat(bases, [len(batch) for batch in filled]).astype(np.int64)
 
         now = self._clock()
-        at, from_future, without_time = self._believable(records["observed_at_us"], now)
+        at, future, undated = self._believable(records["observed_at_us"], now)
+        overflowed = resolved.overflowed[entry]
+        quality = QualityCounts()
+        for batch in batches:
+            if is_counts(batch):
+                quality.add_all(counts_of(batch, now))
+        corrected = future | undated
+        quality.add_rows(Reason.TIME_CORRECTED, keys, entry[corrected], at[corrected])
+        quality.add_rows(Reason.SERIES_LIMIT, keys, entry[overflowed], at[overflowed])
         duration = records["duration_seconds"]
         unusable = ~((duration >= 0) & (duration < np.inf))
         checks, lost = _map_checks(records["checks"], entry, resolved)
@@ -206,22 +240,37 @@ class WritePath:
         result = WriteResult(
             observations=len(records),
             rollup_rows=len(rollup),
-            overflowed=int(resolved.overflowed[entry].sum()),
-            from_future=from_future,
-            without_time=without_time,
-            late=int((at < int((now - 3600) * 1_000_000)).sum()),
+            overflowed=int(overflowed.sum()),
+            from_future=int(future.sum()),
+            without_time=int(undated.sum()),
             without_duration=int(unusable.sum()),
             checks_without_position=lost,
             newest_at=float(at.max()) / 1e6 if len(at) else None,
+            quality=quality,
         )
         return columns, rollup, result
 
-    def _believable(self, observed_at_us: NDArray[np.int64], now: float) -> tuple[NDArray[np.int64], int, int]:
-        """Times with the impossible ones replaced: an answer that was written cannot arrive in the future."""
+    def _believable(
+        self, observed_at_us: NDArray[np.int64], now: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Times with the impossible ones replaced: an answer that was written cannot arrive in the future.
+
+        Returns:
+            The times, which lay too far in the future, and which before 2000.
+        """
         future = observed_at_us > int((now + self._future_limit_seconds) * 1_000_000)
         undated = observed_at_us < _SECONDS_2000 * 1_000_000
         at = np.where(future | undated, np.int64(now * 1_000_000), observed_at_us)
-        return at, int(future.sum()), int(undated.sum())
+        return at, future, undated
+
+
+def _table(batches: Sequence[ObservationBatch]) -> tuple[list[SeriesKey], NDArray[np.int64]]:
+    """One table of series for all batches that have records, and each record's place in it."""
+    filled = [batch for batch in batches if len(batch)]
+    keys = [key for batch in filled for key in batch.series]
+    bases = np.cumsum([0, *(len(batch.series) for batch in filled)])[:-1]
+    own = [batch.records["series"].astype(np.int64) + base for batch, base in zip(filled, bases, strict=True)]
+    return keys, np.concatenate(own) if own else np.empty(0, dtype=np.int64)
 
 
 def _copy(connection: Connection, query: str, data: bytes) -> None:

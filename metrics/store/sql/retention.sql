@@ -16,10 +16,21 @@ WHERE NOT rolled AND (window_start, series_id) <= (to_timestamp(%(window)s), %(s
 RETURNING *
 
 -- name: take_rolled
+-- The span lets chunks and block ranges be passed over. coalesce hides the statistics of the flag: after an import they
+-- say that no row has it, and the keys would be gone through once for each row that has it meanwhile.
 DELETE FROM window_rollups AS w
 USING unnest(%(windows)s::int8[], %(series)s::int[]) AS keys (epoch, series_id)
-WHERE w.rolled AND w.window_start = to_timestamp(keys.epoch) AND w.series_id = keys.series_id
+WHERE coalesce(w.rolled, false)
+    AND w.window_start >= to_timestamp(%(first)s) AND w.window_start <= to_timestamp(%(last)s)
+    AND w.window_start = to_timestamp(keys.epoch) AND w.series_id = keys.series_id
 RETURNING w.*
+
+-- name: limit_time
+SELECT set_config('statement_timeout', %s, true)
+
+-- name: analyze
+-- What the planner believes is of before, when much was added or rolled forward at once.
+ANALYZE observations, window_rollups, hour_rollups, series
 
 -- name: take_hours
 DELETE FROM hour_rollups AS h
