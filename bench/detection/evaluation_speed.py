@@ -17,7 +17,7 @@ import pickle
 import platform
 import pstats
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from cxgauge.metrics.baseline.baseline import Profile, learn
-from cxgauge.metrics.baseline.parts import join
 from cxgauge.metrics.detection.calendar import local_time
 from cxgauge.metrics.detection.detector import Detector
 from cxgauge.metrics.detection.input import SKETCH_GRID, Fleet, Measurements
 from cxgauge.metrics.detection.settings import DetectionSettings
+from cxgauge.metrics.detection.special_days import SpecialDays
 from cxgauge.metrics.observation import SeriesKey
 from cxgauge.metrics.sketch import LOG_GAMMA
 from cxgauge.metrics.verdict import VERDICT_COUNT, Verdict
@@ -44,12 +44,12 @@ DIMENSIONS = {
 }
 
 
-def keys_of_flow(flow: str, shape: str) -> list[SeriesKey]:
-    """The series of one flow."""
+def keys_of(shape: str) -> list[SeriesKey]:
+    """The series that are learnt: one flow of five steps and 1,000 series, or eight flows of one."""
     if shape == "apart":
-        return [SeriesKey(flow, "step", (), ("total",))]
+        return [SeriesKey(f"flow{n}", "step", (), ("total",)) for n in range(8)]
     values = [tuple(zip(DIMENSIONS, each, strict=True)) for each in product(*DIMENSIONS.values())]
-    return [SeriesKey(flow, f"step{n}", each, ("total",)) for n in range(5) for each in values]
+    return [SeriesKey("flow", f"step{n}", each, ("total",)) for n in range(5) for each in values]
 
 
 def draw(
@@ -76,10 +76,10 @@ def _busy(day: Any, rate: float) -> Any:
     return rate * (0.25 + 1.15 * np.exp(-((day - 0.5) ** 2) / 0.06))
 
 
-def learnt_flow(shape: str, rate: float, days: int, number: int) -> Profile:
-    """The profile of one flow with a daily season, common noise and time-outs; ``number`` is its seed."""
-    rng, windows = np.random.default_rng(number), days * DAY
-    keys = keys_of_flow("flow", shape)
+def learnt_flow(shape: str, rate: float, days: int) -> Profile:
+    """The profile of some series with a daily season, common noise and time-outs."""
+    rng, windows = np.random.default_rng(0), days * DAY
+    keys = keys_of(shape)
     fleet = Fleet.build(keys, SKETCH_GRID)
     day = (np.arange(windows) % DAY) / DAY
     busy = _busy(day, rate)
@@ -95,15 +95,41 @@ def learnt_flow(shape: str, rate: float, days: int, number: int) -> Profile:
     return learn(rows.narrow(), fleet, settings, families=500 if shape == "bank" else 100_000)
 
 
-def renamed(profile: Profile, flow: str) -> Profile:
-    """The same profile for a flow of another name."""
+def copied(profile: Profile, copies: int) -> Profile:
+    """The profile of a fleet many times as large: every flow again and again under other names."""
     fleet = profile.fleet
-    named = replace(
-        fleet,
-        cells=tuple(replace(key, flow=flow) for key in fleet.cells),
-        scopes=tuple(replace(scope, flow=flow) for scope in fleet.scopes),
+    keys = [replace(key, flow=f"{n:06d}{key.flow}") for n in range(copies) for key in fleet.cells]
+    whole, scopes = Fleet.build(keys, fleet.grid), len(fleet.scopes)
+
+    def again(values: Any, blocks: int = 1) -> Any:
+        """The last axis again and again, block by block."""
+        apart = np.split(values, blocks, axis=-1)
+        return np.concatenate([np.tile(each, copies) for each in apart], axis=-1)
+
+    def tests(values: Any) -> Any:
+        tails, channels = np.split(values, [2 * scopes], axis=-1)
+        return np.concatenate([np.tile(tails, copies), np.tile(channels, copies)], axis=-1)
+
+    def each(part: Any, how: Any, *left: str) -> Any:
+        names = [item.name for item in fields(part) if item.name not in left]
+        return replace(part, **{name: how(getattr(part, name)) for name in names})
+
+    shift = each(profile.shift, lambda values: again(values, 3), "noise")
+    by_cell = ("scale", "slope", "spread", "known", "traffic", "pair_rate")
+    return replace(
+        profile,
+        fleet=whole,
+        season=each(profile.season, again),
+        volume=each(profile.volume, again),
+        mix=each(profile.mix, again),
+        shift=replace(shift, noise=each(profile.shift.noise, lambda values: again(values, 3))),
+        count=each(profile.count, tests, "ratios"),
+        reasons=profile.reasons * copies,
+        special=SpecialDays.none(len(whole.cells), len(whole.scopes)),
+        history_seconds=again(profile.history_seconds),
+        **{name: again(getattr(profile, name)) for name in by_cell},
+        **{name: np.tile(getattr(profile, name), (copies, 1)) for name in ("tail_edge", "tail_rate", "tail_slope")},
     )
-    return replace(profile, fleet=named)
 
 
 def fleet_of(shape: str, series: int, rate: float, days: int, cache: Path | None) -> Profile:
@@ -111,9 +137,8 @@ def fleet_of(shape: str, series: int, rate: float, days: int, cache: Path | None
     stored = cache / f"{shape}-{series}-{rate:g}-{days}.pickle" if cache else None
     if stored is not None and stored.exists():
         return pickle.loads(stored.read_bytes())
-    each = len(keys_of_flow("flow", shape))
-    taught = [learnt_flow(shape, rate, days, number) for number in range(1 if each > 1 else 8)]
-    profile = join([renamed(taught[n % len(taught)], f"flow{n:06d}") for n in range(max(series // each, 1))])
+    taught = learnt_flow(shape, rate, days)
+    profile = copied(taught, max(series // len(taught.fleet.cells), 1))
     if stored is not None:
         stored.parent.mkdir(parents=True, exist_ok=True)
         stored.write_bytes(pickle.dumps(profile))

@@ -258,8 +258,10 @@ class Fleet:
                 part = Scope(key.flow, key.step, ((name, value),))
                 members.setdefault(part, []).append(index)
                 parents[part] = step
-        for flow in {key.flow for key in cells} if flows else ():
-            steps = [Scope(flow, step) for name, step in names if name == flow]
+        steps_of: dict[str, list[Scope]] = {}
+        for flow, step in names:
+            steps_of.setdefault(flow, []).append(Scope(flow, step))
+        for flow, steps in steps_of.items() if flows else ():
             if len(steps) > 1:
                 members[Scope(flow)] = [index for step in steps for index in members[step]]
                 parents.update((step, Scope(flow)) for step in steps)
