@@ -17,6 +17,7 @@ __all__ = ["ConclusionRow", "conclusion_notes", "conclusion_rows"]
 class ConclusionRow:
     """The conclusion about one step's latency or correctness; ``status`` is the code of ``Conclusion``, for colours."""
 
+    name: str
     step: str
     about: str
     conclusion: str
@@ -49,6 +50,7 @@ def _row(report: Report, step: StepFigures, about: str, found: StepConclusion, *
     if change.within_margin and found.conclusion in (Conclusion.WORSE, Conclusion.BETTER):
         conclusion = w.status(change, rate=failures, failures=failures)
     return ConclusionRow(
+        step.step,
         report.flow.step(step.step).title.in_language(w.language),
         about,
         conclusion,

@@ -8,7 +8,8 @@ from .html import read_pictures, report_html, with_scripts
 from .json import report_json
 from .markdown import report_markdown
 from .report import Report
-from .table import report_csv, report_xlsx
+from .table import report_csv
+from .workbook import report_xlsx
 
 __all__ = ["REPORT_TYPES", "render_report"]
 

@@ -87,6 +87,8 @@ def funnel_notes(report: Report) -> list[str]:
     text = w.translator.text
     if funnel is None:
         return []
+    if not report.figures.observations:
+        return [text("There is no observation in this period.")]
     lines = []
     if funnel.instances:
         lines.append(

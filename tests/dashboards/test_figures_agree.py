@@ -21,7 +21,8 @@ from cxgauge.dashboards.report.html import read_pictures, report_html
 from cxgauge.dashboards.report.json import report_json
 from cxgauge.dashboards.report.markdown import report_markdown
 from cxgauge.dashboards.report.report import Report, build_report
-from cxgauge.dashboards.report.table import report_csv, report_xlsx
+from cxgauge.dashboards.report.table import report_csv
+from cxgauge.dashboards.report.workbook import report_xlsx
 from cxgauge.dashboards.wording import Wording
 from cxgauge.metrics.configuration.config import Config
 from cxgauge.metrics.observation import ObservationBatch

@@ -181,7 +181,7 @@ def test_empty_period(store: Store, flow: FlowSpec, today: Period, yesterday: Co
     report = _report(store, flow, today, yesterday, english)
     text = report_markdown(report)
     assert report.headline.text == "No observation of Bill inquiry in this period"
-    assert "There are too few observations in one of the periods to compare anything." in text
+    assert "There is no observation in this period, so nothing can be compared." in text
 
 
 def test_simulated_data_are_never_shown_without_the_word(

@@ -21,7 +21,8 @@ from cxgauge.dashboards.report.html import read_pictures, report_html, with_scri
 from cxgauge.dashboards.report.json import report_json
 from cxgauge.dashboards.report.markdown import report_markdown
 from cxgauge.dashboards.report.report import Report, build_report
-from cxgauge.dashboards.report.table import figure_rows, report_csv, report_xlsx
+from cxgauge.dashboards.report.table import figure_rows, report_csv
+from cxgauge.dashboards.report.workbook import report_xlsx
 from cxgauge.dashboards.wording import Wording
 from cxgauge.metrics.observation import ObservationBatch
 from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
@@ -64,7 +65,7 @@ def test_figures_agree_in_every_format(store: Store, report: Report) -> None:
 
 def test_csv_has_units_and_marks_what_a_spreadsheet_would_run(report: Report) -> None:
     rows = list(csv.DictReader(io.StringIO(report_csv(report))))
-    assert {row["unit"] for row in rows} == {"count", "share", "seconds"}
+    assert {row["unit"] for row in rows} == {"count", "share", "seconds", "verdict"}
     assert len(rows) == len(figure_rows(report))
     from cxgauge.dashboards.report.table import _safe
 
@@ -73,7 +74,9 @@ def test_csv_has_units_and_marks_what_a_spreadsheet_would_run(report: Report) ->
 
 def test_workbook_has_numbers_as_numbers(report: Report) -> None:
     book = openpyxl.load_workbook(io.BytesIO(report_xlsx(report)))
-    assert book.sheetnames == ["About", "Figures", "Alerts"]
+    assert book.sheetnames == [
+        "About", "Steps", "Verdict by step", "Changes", "Verdicts", "Checks of the answers", "Alerts", "Figures"
+    ]  # fmt: skip
     sheet = book["Figures"]
     headers = [cell.value for cell in sheet[1]]
     found = {
@@ -83,6 +86,40 @@ def test_workbook_has_numbers_as_numbers(report: Report) -> None:
     assert found["bill_total", "duration_p95"] == pytest.approx(report.figures.steps[1].p95.value, rel=1e-14)
     assert found["bill_total", "observations"] == report.figures.steps[1].observations
     assert report.headline.text.replace("*", "") in [cell.value for cell in book["About"]["A"]]
+
+
+@pytest.mark.parametrize(
+    ("language", "sheets", "headers"),
+    [
+        (
+            "en",
+            ("Steps", "Changes"),
+            ("Median (s)", "Median, lower 95 % (s)", "Good answers (%)", "Observations (count)"),
+        ),
+        ("zh", ("步骤", "变化"), ("中位数（秒）", "中位数，95% 下限（秒）", "良好应答（%）", "观测数（次）")),
+    ],
+)
+def test_sheets_for_people_have_units_formats_and_every_digit(
+    store: Store, flow: FlowSpec, today: Period, yesterday: Comparison, language: str, sheets: tuple[str, str],
+    headers: tuple[str, ...], english: Wording, chinese: Wording,
+) -> None:  # fmt: skip
+    report = build_report(store, flow, today, yesterday, chinese if language == "zh" else english, now=today.end)
+    book = openpyxl.load_workbook(io.BytesIO(report_xlsx(report)))
+    steps = [[cell.value for cell in row] for row in book[sheets[0]].iter_rows()]
+    column = {name: steps[0].index(name) for name in headers}
+    for row, figures in zip(steps[1:], report.figures.steps, strict=True):
+        given = (figures.p50.value, figures.p50.low, figures.good_rate.value, figures.observations)
+        assert [row[column[name]] for name in headers] == pytest.approx(given, rel=1e-15)
+    formats = [book[sheets[0]].cell(2, column[name] + 1).number_format for name in headers]
+    assert formats == ["0.000", "0.000", "0.000%", "#,##0"]
+    changes = list(book[sheets[1]].iter_rows(min_row=2, values_only=True))
+    assert len(changes) == 1 + 5 + 6
+    total = report.figures.steps[1]
+    shown = [row[3:9] for row in changes[6:]]
+    known = [total.p50_change, total.p95_change, total.p99_change, total.good_rate_change, total.failures_change]
+    for found, change in zip(shown, [*known, total.checks[0].change], strict=True):
+        expected = (change.before, change.after, change.change, change.low, change.high, change.detectable)
+        assert found == pytest.approx(expected, rel=1e-15)
 
 
 def test_html_is_one_file_that_needs_no_script(store: Store, report: Report) -> None:
