@@ -22,6 +22,7 @@ from .season_fit import fit_season
 from .timetable import Timetable
 
 __all__ = [
+    "LEAST_SCALE",
     "SCORE_BINS",
     "SCORE_WIDTH",
     "CellConstants",
@@ -39,6 +40,7 @@ _SHAPE_OBSERVATIONS = 20_000  # of a cell, from which the shape of its durations
 _SHAPE_ROWS = (500, 4_000)  # windows of a cell that are looked at for it, at least and at most
 _PARTS = 5  # a bucket's observations are spread over its width in so many parts
 SCORE_WIDTH, SCORE_BINS = 0.1, 160  # standard deviations; from -8 to 8
+LEAST_SCALE = 0.15  # log-sd: durations that hardly vary would be clipped at next to no change
 _CENTRAL = (0.1587, 0.8413)
 
 
@@ -157,6 +159,8 @@ def learn_cells(rows: Rows, grid: BucketGrid, table: Timetable, family: Integers
     level = _rough_level(rows, grid, count, table, family, seasonal=seasonal)
     scale, counts = _shapes(rows, grid, level)
     slope, spread, tail_edge, steepness = score_moments(counts, scale)
+    # an edge within the bucket that the level is in would count a share of everything
+    tail_edge = np.maximum(tail_edge, grid.width / scale[:, None])
     pulled, *tails, trials = _pulled(rows, grid, level, scale, tail_edge)
     share = (1.0 / slope).astype(np.float32)
     x = np.divide(pulled, count, out=np.zeros_like(count), where=count > 0)
@@ -207,7 +211,7 @@ def _shapes(rows: Rows, grid: BucketGrid, level: Floats) -> tuple[Floats, Floats
         below = np.concatenate(([0.0], np.cumsum(fine)))
         ends = (np.arange(len(below)) + least - _PARTS // 2 - 0.5) * (grid.width / _PARTS)
         low, high = np.interp(np.array(_CENTRAL) * below[-1], below, ends)
-        scale[cell] = max((high - low) / 2, 0.25 * grid.width)
+        scale[cell] = max((high - low) / 2, LEAST_SCALE)
         inner = np.interp(edges * scale[cell], ends, below)
         inner[0], inner[-1] = 0.0, below[-1]  # what is further out counts in the outermost bins
         counts[cell] = np.diff(inner)
@@ -244,7 +248,7 @@ def _scale_of_sums(history: Measurements, inside: slice, otherwise: float) -> fl
     if not some.any():
         return otherwise
     within = (square[some] - total[some] ** 2 / count[some]) / (count[some] - 1)
-    return max(float(np.sqrt(max(float(np.median(within)), 0.0))), 1e-3)
+    return max(float(np.sqrt(max(float(np.median(within)), 0.0))), LEAST_SCALE / 3)
 
 
 def score_moments(counts: Floats, scale: Floats) -> tuple[Floats, Floats, Floats, Floats]:

@@ -19,7 +19,7 @@ from ..detection.settings import DetectionSettings
 from ..digest.day import BIN_SECONDS, CLIP, DAY_SECONDS, HOURS, SHAPE_REACH, DayDigests
 from ..verdict import VERDICT_COUNT
 from .budget import TAILS
-from .cells import SCORE_BINS, SCORE_WIDTH, CellConstants, CellFigures, score_moments
+from .cells import LEAST_SCALE, SCORE_BINS, SCORE_WIDTH, CellConstants, CellFigures, score_moments
 from .history_time import HistoryTime
 from .rates import Outcomes
 from .season import Season
@@ -173,7 +173,7 @@ class DigestSource:
     def learn(self, family: Integers) -> CellFigures:
         """What is learnt of the cells, and their windows as columns."""
         shape = _Shape.of(self.rows, self.cells)
-        scale, (slope, spread, tail_edge, steepness) = shape.moments(0.25 * float(np.log(1.02)))
+        scale, (slope, spread, tail_edge, steepness) = shape.moments(LEAST_SCALE)
         count, x = self.locations(shape)
         weight = count * (1.0 / spread).astype(np.float32)
         season, predicted = fit_season(x, weight, self.time.table, family, seasonal=self.time.seasonal)

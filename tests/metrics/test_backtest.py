@@ -165,3 +165,24 @@ def test_promise_is_stated_with_its_interval(history):
         "promised 1, observed 22.50 false alarms a series-month (95 % interval 4.52 to 65.74; 3 in 0.1 series-months)"
     )
     assert promise_kept(history, 0, 1.0).startswith("promised 1, observed 0.00")
+
+
+def test_durations_that_hardly_vary_are_told_by_their_size(tmp_path):
+    """All observations of a window lie within a bucket: a change is not clipped to next to nothing, a spike is one."""
+
+    def steady(seed, name, first, minutes, shift):
+        rng = np.random.default_rng(seed)
+        for t in range(minutes):
+            x = math.log(0.05) + 0.02 * rng.normal() + 0.005 * rng.normal(size=rng.poisson(40)) + shift(t)
+            bucket, count = np.unique(np.floor((x + 4) / 0.125).astype(int), return_counts=True)
+            hist = " ".join(f"{b}:{c}" for b, c in zip(bucket, count, strict=True))
+            yield f"{name},{first + t},a,{len(x)},{x.sum():.6f},{(x * x).sum():.6f},{hist},0\n"
+
+    past = tmp_path / "past.csv"
+    past.write_text(HEADER + "".join(steady(1, "T", 0, 4 * DAY, lambda t: 0.0)))
+    lines = [*steady(2, "slow", 5 * DAY, 240, lambda t: math.log(1.2) * (t >= 120))]
+    lines += steady(3, "spike", 5 * DAY, 240, lambda t: math.log(2) * (120 <= t < 123))
+    lines += steady(4, "calm", 5 * DAY, 2 * DAY, lambda t: 0.0)
+    events = run(tmp_path, read_recording(past), lines)
+    assert [(event.series, event.kind) for event in events] == [("slow", "up")]
+    assert events[0].low < math.log(1.2) < events[0].high

@@ -67,5 +67,5 @@ def test_the_thresholds(profile):
     assert profile.shift.threshold[:, 0] == pytest.approx(up + down, abs=0.2)
     volume = [9.73, 8.78, 7.73, 6.86]
     assert profile.shift.threshold[:, 1] == pytest.approx(volume * 2, abs=0.2)
-    tails = [[11.31, 11.81, 11.33, 8.71], [9.80, 10.83, 11.93, 11.98]]
+    tails = [[10.80, 11.30, 10.85, 8.25], [10.01, 11.04, 12.14, 12.20]]
     assert pytest.approx(np.array(tails), abs=0.2) == profile.count.threshold[:, :2].T

@@ -48,14 +48,20 @@ def test_shifts_keep_to_their_budget(kind):
     assert 0.1 * SERIES <= alarms <= SERIES
 
 
-# where a window brings many failures, the limit on what one window may say keeps alarms below the budget
-@pytest.mark.parametrize(("spread", "answers", "least"), [(0.0, 200.0, 0.1), (0.4, 200.0, 0.1), (0.4, 1000.0, 0.03)])
-def test_failures_keep_to_their_budget(spread, answers, least):
+@pytest.mark.parametrize(
+    ("spread", "bursts", "answers", "least"),
+    [(0.0, 0, 200.0, 0.1), (0.4, 0, 200.0, 0.1), (0.4, 0, 1000.0, 0.1), (0.0, 30, 200.0, 0.1), (0.0, 30, 2000.0, 0.1)],
+)
+def test_failures_keep_to_their_budget(spread, bursts, answers, least):
     rng = np.random.default_rng(8)
     tried = np.full((MONTH, SERIES), answers)
 
     def failures():
-        return rng.poisson(tried * 0.004 * np.exp(rng.normal(size=tried.shape) * spread - spread**2 / 2)).astype(float)
+        rate = tried * 0.004 * np.exp(rng.normal(size=tried.shape) * spread - spread**2 / 2)
+        for series in range(SERIES):  # three times the usual rate for two to nine windows, now and then
+            for begin in rng.integers(0, MONTH, bursts):
+                rate[begin : begin + int(rng.integers(2, 10)), series] *= 3
+        return rng.poisson(rate).astype(float)
 
     rate, hour = np.full(SERIES, 1.0 / MONTH), (np.arange(MONTH) * WINDOW // 3600 % 24).astype(int)
     test = calibrate_counts(failures(), tried * 0.004, tried, hour, rate, SETTINGS)
@@ -67,4 +73,5 @@ def test_failures_keep_to_their_budget(spread, answers, least):
         crossed = (state.evidence >= test.threshold).any(axis=0)
         alarms += int(crossed.sum())
         state.evidence[:, crossed] = 0.0
-    assert least * SERIES <= alarms <= SERIES
+    # bursts may take of the reserve that is left when the budget is divided
+    assert least * SERIES <= alarms <= SERIES * (1.3 if bursts else 1.0)
