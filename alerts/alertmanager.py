@@ -24,7 +24,8 @@ from ..metrics.configuration.notifiers import AlertmanagerNotifier
 from ..metrics.configuration.secret import SecretError
 from ..metrics.deviation import DeviationKind
 from ..metrics.names import Label
-from ..metrics.store.alerts import alertmanager_posts, note_alertmanager_post, read_current_alerts
+from ..metrics.store.alerts import read_current_alerts
+from ..metrics.store.outbox import alertmanager_posts, note_alertmanager_post
 from ..metrics.store.store import Store
 from .alert import RULER, Alert, AlertState, Resolution, alert_from_json
 from .announcer import Announcer

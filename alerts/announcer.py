@@ -11,8 +11,8 @@ from ..metrics.configuration.notifiers import AlertmanagerNotifier, EmailNotifie
 from ..metrics.detection.settings import DetectionSettings
 from ..metrics.deviation import Deviation
 from ..metrics.specification.flow import FlowSpec
-from ..metrics.store.alerts import enqueue_message
 from ..metrics.store.connection import Connection
+from ..metrics.store.outbox import enqueue_message
 from ..metrics.translation import Language
 from .alert import RULER, Alert, Severity, Transition
 from .chart import Trend

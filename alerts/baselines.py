@@ -20,7 +20,7 @@ from ..metrics.detection.carry_over import carry_over, forgotten, remember
 from ..metrics.detection.detector import Detector
 from ..metrics.detection.settings import DetectionSettings
 from ..metrics.deviation import Deviation
-from ..metrics.store.alerts import (
+from ..metrics.store.evaluation import (
     DetectorState,
     StoredBaseline,
     add_bands,

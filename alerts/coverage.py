@@ -8,7 +8,7 @@ from ..metrics.baseline.baseline import Profile
 from ..metrics.baseline.bytes import profile_from_bytes
 from ..metrics.detection.minimum_change import MinimumChange, minimum_detectable_change
 from ..metrics.deviation import Scope
-from ..metrics.store.alerts import newest_baseline, newest_baseline_id
+from ..metrics.store.evaluation import newest_baseline, newest_baseline_id
 from ..metrics.store.store import Store
 from .evaluator import NAME
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import psycopg
 import structlog
 
-from ..metrics.store.alerts import (
+from ..metrics.store.outbox import (
     ClaimedMessage,
     claim_messages,
     mark_delivered,

@@ -21,15 +21,9 @@ from ..metrics.baseline.baseline import Profile
 from ..metrics.detection.input import Measurements
 from ..metrics.deviation import Deviation, DeviationKind
 from ..metrics.specification.flow import FlowSpec
-from ..metrics.store.alerts import (
-    DetectorState,
-    detector_state,
-    lock_alerts,
-    save_detector_state,
-    save_deviation,
-    set_progress,
-)
+from ..metrics.store.alerts import lock_alerts, save_deviation
 from ..metrics.store.connection import Connection
+from ..metrics.store.evaluation import DetectorState, detector_state, save_detector_state, set_progress
 from ..metrics.store.store import Store
 from .alert import ALERTING, Alert, Transition, TransitionKind
 from .announcer import Announcer, enqueue, severity_by_flow

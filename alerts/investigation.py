@@ -19,7 +19,7 @@ from ..metrics.deviation import Deviation, DeviationKind, Scope
 from ..metrics.observation import SeriesKey
 from ..metrics.rollup import Rollup
 from ..metrics.specification.flow import FlowSpec
-from ..metrics.store.alerts import completions
+from ..metrics.store.evaluation import completions
 from ..metrics.store.events import events_near
 from ..metrics.store.store import Store
 from ..metrics.verdict import Verdict

@@ -22,9 +22,9 @@ from ..metrics.baseline.workspace import Workspace
 from ..metrics.detection.input import SKETCH_GRID, Fleet
 from ..metrics.detection.settings import DetectionSettings
 from ..metrics.observation import SeriesKey
-from ..metrics.store.alerts import untaught_spans
 from ..metrics.store.connection import Connection
 from ..metrics.store.digests import digested_hours, history_span, read_history
+from ..metrics.store.evaluation import untaught_spans
 from ..metrics.store.store import Store
 from .learning_processes import learn_in_processes
 

@@ -63,7 +63,7 @@ def status(
     """
     from datetime import datetime
 
-    from ..metrics.store.alerts import given_up_messages, waiting_messages
+    from ..metrics.store.outbox import given_up_messages, waiting_messages
 
     loaded = load_config(config)
     with open_store(loaded) as store, store.connection() as connection:

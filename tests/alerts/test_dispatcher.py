@@ -16,8 +16,8 @@ from cxgauge.alerts.notifier import Delivery, Outcome, RateLimit, RetryPolicy
 from cxgauge.alerts.notifiers.webhook import WebhookNotifier
 from cxgauge.alerts.records import save_lifecycle
 from cxgauge.metrics.configuration.notifiers import WebhookNotifier as WebhookSettings
-from cxgauge.metrics.store.alerts import GivenUpMessages, enqueue_message, given_up_messages
 from cxgauge.metrics.store.connection import DatabaseSettings
+from cxgauge.metrics.store.outbox import GivenUpMessages, enqueue_message, given_up_messages
 from cxgauge.metrics.store.store import Store, StoreSettings
 
 MakeDeviation = Callable[..., Any]

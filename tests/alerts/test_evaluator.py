@@ -28,7 +28,7 @@ from cxgauge.metrics.configuration.notifiers import LogNotifier
 from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.deviation import Scope
 from cxgauge.metrics.specification.flow import parse_flow
-from cxgauge.metrics.store.alerts import newest_baseline, save_detector_state
+from cxgauge.metrics.store.evaluation import newest_baseline, save_detector_state
 
 SETTINGS = EvaluationSettings(
     grace_seconds=5.0,

@@ -25,7 +25,7 @@ from cxgauge.examples.history import SimulatedHistory
 from cxgauge.metrics.baseline.bands import BandHour
 from cxgauge.metrics.observation import Source
 from cxgauge.metrics.specification.flow import load_flows
-from cxgauge.metrics.store.alerts import add_bands
+from cxgauge.metrics.store.evaluation import add_bands
 from cxgauge.metrics.store.migrations import READER_ROLE
 from cxgauge.metrics.store.store import Store
 from cxgauge.metrics.store.write import StoredPosition

@@ -17,7 +17,7 @@ from cxgauge.metrics.baseline.bytes import profile_to_bytes
 from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.observation import ObservationBatch, Source
 from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
-from cxgauge.metrics.store.alerts import add_baseline
+from cxgauge.metrics.store.evaluation import add_baseline
 from cxgauge.metrics.store.store import Store
 from cxgauge.metrics.store.write import StoredPosition
 

@@ -12,7 +12,7 @@ from cxgauge.metrics.detection.input import SKETCH_GRID, Fleet, Measurements
 from cxgauge.metrics.detection.settings import DetectionSettings
 from cxgauge.metrics.observation import RECORD, ObservationBatch, SeriesKey
 from cxgauge.metrics.rollup import roll_up
-from cxgauge.metrics.store.alerts import add_bands
+from cxgauge.metrics.store.evaluation import add_bands
 from cxgauge.metrics.store.store import Store
 
 HOUR = 3600.0
