@@ -19,7 +19,7 @@ from cxgauge.dashboards.http import HttpParts, application
 from cxgauge.dashboards.server import HttpServer
 from cxgauge.metrics.configuration.config import Config
 from cxgauge.metrics.specification.flow import FlowSpec
-from cxgauge.metrics.store.alerts import untaught_spans
+from cxgauge.metrics.store.evaluation import untaught_spans
 from cxgauge.metrics.store.events import StoredEvent, events_within
 from cxgauge.metrics.store.store import Store
 
@@ -85,7 +85,7 @@ def test_a_silence_holds_what_it_names_and_no_more(
     assert answer.status_code == 303
     _post(client, kind="silence", where="bill_inquiry/bill_total", of="channel=app", to="2026-03-14T14:00")
     with store.connection() as connection:
-        whole, part = load_silences(connection, NOW)
+        whole, part = sorted(load_silences(connection, NOW), key=lambda one: one.dimensions)
     assert (whole.flow, whole.step, whole.author, whole.comment) == ("bill_inquiry", "bill_total", "li.wei", "upgrade")
     assert (whole.starts_at, whole.ends_at) == (NOW, START + 14 * 3_600)
     assert whole.matches(alert, NOW + 60)

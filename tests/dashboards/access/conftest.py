@@ -50,6 +50,7 @@ class Site:
     flows: dict[str, FlowSpec]
     now: float = START + DAY - 1
     stack: ExitStack = field(default_factory=ExitStack)
+    entry: str = ""
 
     def configure(self, text: str) -> None:
         self.config = Config.parse(text, "cxgauge.yml", self.directory)
