@@ -19,9 +19,9 @@ DAY = 1440
 
 
 def rows(
-    seed, name, first, minutes, *, rate=60, change=None, effect=0.0, failure=0.01, failures_change=1.0, parts="lh"
+    seed, name, first, minutes, *, rate=60, change=None, effect=0.0, failure=0.01, failures_change=1.0, parts="lh", job=0
 ):
-    """CSV rows of a two-group series; ``parts``: l = sums, h = histogram, f = failures only."""
+    """CSV rows of a two-group series; ``parts``: l = sums, h = histogram, f = failures only; ``job`` runs at three."""
     rng = np.random.default_rng(seed)
     out = []
     for t in range(minutes):
@@ -30,6 +30,7 @@ def rows(
         for group, level in (("a", -0.2), ("b", 0.3)):
             n = rng.poisson(rate / 2)
             x = level + common + (effect if after else 0.0) + 0.4 * rng.normal(size=n)
+            x += job if 180 <= (first + t) % DAY < 210 else 0.0
             fails = rng.binomial(n, failure * (failures_change if after else 1.0))
             bucket, count = np.unique(np.floor((x + 4) / 0.125).astype(int), return_counts=True)
             hist = " ".join(f"{b}:{c}" for b, c in zip(bucket, count, strict=True)) if "h" in parts else ""
@@ -76,6 +77,17 @@ def test_how_long_a_spike_lasts_is_a_setting_and_an_option(tmp_path, history):
     past.write_bytes(gzip.compress((HEADER + "".join(rows(1, "T", 0, 2 * DAY))).encode()))
     backtest(past, tmp_path / "stream.csv", events, spike_windows=8, spike_effect=1.3)
     assert events.read_text().splitlines() == ["series,minute,change_minute,effect,lo,hi,kind"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_shift_in_the_hours_of_a_job_is_told_by_its_own_size(tmp_path, seed):
+    path = tmp_path / "past.csv"
+    path.write_text(HEADER + "".join(rows(1, "T", 0, 6 * DAY, rate=300, job=0.26)))
+    lines = rows(20 + seed, "slow", 7 * DAY + 60, 120, rate=300, change=60, effect=math.log(1.5))
+    events = run(tmp_path, read_recording(path), lines)
+    assert [event.kind for event in events] == ["up"]
+    assert events[0].low < math.log(1.5) < events[0].high
+    assert events[0].effect == pytest.approx(math.log(1.5), abs=0.05)
 
 
 def minute(line):
