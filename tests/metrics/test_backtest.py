@@ -19,7 +19,18 @@ DAY = 1440
 
 
 def rows(
-    seed, name, first, minutes, *, rate=60, change=None, effect=0.0, failure=0.01, failures_change=1.0, parts="lh", job=0
+    seed,
+    name,
+    first,
+    minutes,
+    *,
+    rate=60,
+    change=None,
+    effect=0.0,
+    failure=0.01,
+    failures_change=1.0,
+    parts="lh",
+    job=0.0,
 ):
     """CSV rows of a two-group series; ``parts``: l = sums, h = histogram, f = failures only; ``job`` runs at three."""
     rng = np.random.default_rng(seed)
