@@ -39,7 +39,7 @@ Floats = NDArray[Any]  # float64
 Integers = NDArray[Any]  # int64
 
 PART_CELLS = 64  # cells of a part, whose tests are run over history together
-CELLS_AT_ONCE = 32  # cells or scopes that are worked on together: some columns of theirs stay in the cache
+CELLS_AT_ONCE = 64  # cells or scopes that are worked on together: some columns of theirs stay in the cache
 _UNTESTED = 1e3  # evidence that is never reached
 
 

@@ -21,6 +21,7 @@ _CORRELATIONS = np.array([0, *np.arange(0.1, 0.7, 0.1), *np.arange(0.65, 0.9, 0.
 _SAFE_SIDE = 1.1  # the long-run variance is known to about a tenth
 _ROWS_AT_ONCE = 1_440
 _SAMPLE = 1_000  # windows from which medians are taken
+_EVERY = 7  # windows; no divisor of an hour or a day in minutes
 _LEVEL_FLOOR = 0.002  # no level is known better than this (ln seconds)
 
 
@@ -93,7 +94,9 @@ def _weighted(residual: Floats, variance: Floats) -> tuple[Floats, Floats, Float
 
 
 def _covariance(weighted: Floats, weight: Floats, lag: int) -> Floats:
-    return _ratio(_dot(weighted[lag:], weighted[:-lag]), _dot(weight[lag:], weight[:-lag]))
+    # weights go with the season of traffic, slowly: some windows tell their products
+    some = slice(None, None, _EVERY)
+    return _ratio(_dot(weighted[lag:], weighted[:-lag]), _EVERY * _dot(weight[lag:][some], weight[:-lag][some]))
 
 
 def _dot(one: Floats, other: Floats) -> Floats:

@@ -53,18 +53,31 @@ def fit_season(
         level = np.divide(total.sum(axis=(0, 1)), bottom, out=np.zeros(x.shape[1]), where=bottom > 0)
         return Season.flat(level), np.broadcast_to(level.astype(np.float32), x.shape).copy()
     season, left = _fit_smooth(total, weights, family, table)
+    predicted = _by_day(left, table)
     job, _ = fit_jobs(total, weights, family, table, None)
     jobs_left = None
-    if job.any():
-        season, left = _fit_smooth(total - job[table.day_type] * weights, weights, family, table)
-        remainder = total - weights * _by_day(left, table)
-        job, jobs_left = fit_jobs(remainder, weights, family, table, job != 0)
-        season = Season(season.level, season.week, job)
-    predicted = _by_day(left, table)
-    if jobs_left is not None:
+    with_job = np.flatnonzero(job.any(axis=(0, 1)))  # whole families
+    if len(with_job):
+        some = (each[..., with_job] for each in (total, weights, job))
+        found = _fit_around_jobs(*some, family[with_job], table)
+        season = season.replaced(found[0], with_job)
+        left = [each.replaced(other, with_job) for each, other in zip(left, found[1], strict=True)]
+        jobs_left = np.zeros((table.folds, *job.shape))
+        jobs_left[..., with_job] = found[2]
+        predicted[..., with_job] = _by_day(found[1], table)
         predicted += jobs_left[table.fold, table.day_type]
     season, left = _with_week(season, left, total - weights * predicted, weights, table)
     return season, table.spread_out(left, jobs_left)
+
+
+def _fit_around_jobs(
+    total: Floats, weights: Floats, job: Floats, family: Integers, table: Timetable
+) -> tuple[Season, list[Season], Floats]:
+    """Seasons of series with jobs, what they are without each fold, and jobs likewise."""
+    season, left = _fit_smooth(total - job[table.day_type] * weights, weights, family, table)
+    remainder = total - weights * _by_day(left, table)
+    job, jobs_left = fit_jobs(remainder, weights, family, table, job != 0)
+    return Season(season.level, season.week, job), left, jobs_left
 
 
 def _late_starts(weight: Floats, table: Timetable) -> Integers:

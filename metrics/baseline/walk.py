@@ -119,10 +119,10 @@ class _Walk:
         self._f, self._s, self._ff, self._fs, self._ss = f, s, f * f, f * s, s * s
         self._add_fast, self._add_slow = fast * (1 - f * f), slow * (1 - s * s)
         self._white = cut.tiled(noise.white_variance)
-        self._size, self._limit = cut.tiled(np.abs(shifts)), cut.tiled(limit)
+        self._half_size, self._limit = cut.tiled(np.abs(shifts) / 2), cut.tiled(limit)
         self._level_fast, self._level_slow = np.zeros_like(f), np.zeros_like(f)
         self._p_fast, self._p_cross, self._p_slow = fast.copy(), np.zeros_like(f), slow.copy()
-        shape = self._size.shape
+        shape = self._half_size.shape
         self._evidence, self._echo_fast, self._echo_slow, self._gain, self._step, self._half = (
             np.zeros(shape, dtype=np.float32) for _ in range(6)
         )
@@ -133,7 +133,8 @@ class _Walk:
         innovation, spread = self._predict(residual, variance)
         inverse, root = 1.0 / spread, np.sqrt(spread)
         k_fast, k_slow = (self._p_fast + self._p_cross) * inverse, (self._p_cross + self._p_slow) * inverse
-        self._weigh(innovation, inverse, root, (k_fast, k_slow))
+        root_of_clip = root * EVIDENCE_CLIP
+        self._weigh(innovation, inverse + inverse, root_of_clip, (k_fast, k_slow))
         root *= FILTER_CLIP
         np.minimum(np.maximum(innovation, -root), root, out=innovation)
         self._level_fast += k_fast * innovation
@@ -161,23 +162,24 @@ class _Walk:
         innovation -= self._level_slow
         return innovation, spread
 
-    def _weigh(self, innovation: Floats, inverse: Floats, root: Floats, gains: tuple[Floats, Floats]) -> None:
-        """The step of every hypothesis, in place; see :func:`~..detection.shift.advance_shift` for the formulas."""
+    def _weigh(self, innovation: Floats, double_inverse: Floats, clip: Floats, gains: tuple[Floats, Floats]) -> None:
+        """The step of every hypothesis, in place; see :func:`~..detection.shift.advance_shift` for the formulas.
+
+        With ``h`` half of what the filter leaves of the shift, a step is ``2h · min(r − h, h + clip) / v``.
+        """
         gain, step, half, running = self._gain, self._step, self._half, self._running
         self._echo_fast *= self._f
         self._echo_slow *= self._s
         np.add(self._echo_fast, self._echo_slow, out=gain)
         np.subtract(1.0, gain, out=gain)
-        np.multiply(gain, self._size, out=half)
-        np.add(half, root * EVIDENCE_CLIP, out=step)
-        up, down = step[: len(step) // 2], step[len(step) // 2 :]
-        np.minimum(up, innovation, out=up)
-        np.minimum(down, -innovation, out=down)
+        np.multiply(gain, self._half_size, out=half)
+        middle = len(step) // 2
+        np.subtract(innovation, half[:middle], out=step[:middle])
+        np.subtract(-innovation, half[middle:], out=step[middle:])
+        np.add(half, clip, out=running)
+        np.minimum(step, running, out=step)
         step *= half
-        half *= half
-        half *= 0.5
-        step -= half
-        step *= inverse
+        step *= double_inverse
         np.minimum(step, self._limit, out=step)
         self._evidence += step
         np.maximum(self._evidence, self._zero, out=self._evidence)  # an array: with a scalar it is three times slower
