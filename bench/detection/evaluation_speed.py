@@ -115,7 +115,10 @@ def copied(profile: Profile, copies: int) -> Profile:
         return replace(part, **{name: how(getattr(part, name)) for name in names})
 
     shift = each(profile.shift, lambda values: again(values, 3), "noise")
-    by_cell = ("scale", "slope", "spread", "known", "traffic", "pair_rate")
+    names = ("scale", "slope", "spread", "known", "traffic", "pair_rate")
+    by_cell: dict[str, Any] = {name: again(getattr(profile, name)) for name in names}
+    for name in ("tail_edge", "tail_rate", "tail_slope"):
+        by_cell[name] = np.tile(getattr(profile, name), (copies, 1))
     return replace(
         profile,
         fleet=whole,
@@ -127,8 +130,7 @@ def copied(profile: Profile, copies: int) -> Profile:
         reasons=profile.reasons * copies,
         special=SpecialDays.none(len(whole.cells), len(whole.scopes)),
         history_seconds=again(profile.history_seconds),
-        **{name: again(getattr(profile, name)) for name in by_cell},
-        **{name: np.tile(getattr(profile, name), (copies, 1)) for name in ("tail_edge", "tail_rate", "tail_slope")},
+        **by_cell,
     )
 
 
@@ -169,7 +171,7 @@ def judge(profile: Profile, windows: list[tuple[float, Measurements]], *, with_p
     detector = Detector(profile)
     made = time.perf_counter() - began
     events, times = 0, []
-    watch = cProfile.Profile()
+    watch = cProfile.Profile(time.process_time)
     for number, (at, window) in enumerate(windows):
         wall, processor = time.perf_counter(), time.process_time()
         if with_profile and number > 2:

@@ -7,22 +7,24 @@ from more traffic or another mix, does not by itself make evidence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXCESS_CLIP", "CountState", "advance_count", "count_information"]
+__all__ = ["EXCESS_CLIP", "CountState", "advance_count", "at_ratio", "count_information"]
 
-Floats = NDArray[Any]  # float64
+Floats = NDArray[Any]  # float64, the state float32
+
+_AT_ONCE = 4_096  # channels whose arithmetic stays within a core's cache
 
 EXCESS_CLIP = 2.5  # evidence for a ratio counts at most this many deviations, and one, beyond what it foretells
 
 
 @dataclass(slots=True)
 class CountState:
-    """Evidence for each ratio and channel, and sums since it last left zero, ``[K, J]``."""
+    """Evidence for each ratio and channel, and sums since it last left zero, ``[K, J]``; single precision but times."""
 
     evidence: Floats
     start: Floats
@@ -34,7 +36,22 @@ class CountState:
     @classmethod
     def new(cls, ratios: int, channels: int) -> CountState:
         """Before the first window."""
-        return cls(*(np.zeros((ratios, channels)) for _ in range(6)))
+        shape = ratios, channels
+        return cls(
+            **{
+                item.name: np.zeros(shape, dtype=np.float64 if item.name == "start" else np.float32)
+                for item in fields(cls)
+            }
+        )
+
+    def part(self, channels: slice) -> CountState:
+        """Some channels; a view."""
+        return CountState(*(getattr(self, item.name)[:, channels] for item in fields(self)))
+
+    def clear(self, channels: Any) -> None:
+        """Forget the evidence of some channels, by number."""
+        for item in fields(self):
+            getattr(self, item.name)[:, channels] = 0.0
 
 
 def advance_count(
@@ -59,20 +76,56 @@ def advance_count(
         expected: Expected counts ``[J]``.
         tried: Trials ``[J]``.
     """
-    ratio = ratios[:, None]
+    clock = np.asarray(now, dtype=np.float64)
+    one_time = clock.ndim == 0
+    for begin in range(0, len(failed), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        at = clock if one_time else np.broadcast_to(clock, failed.shape)[part]
+        single = (np.asarray(each[part], dtype=np.float32) for each in (dispersion, failed, expected, tried))
+        _advance(state.part(part), ratios, limit[:, part], at, *single)
+
+
+def _advance(
+    state: CountState, ratios: Floats, limit: Floats, now: Floats,
+    dispersion: Floats, failed: Floats, expected: Floats, tried: Floats,
+) -> None:  # fmt: skip
+    """:func:`advance_count` for as many channels as fit into the cache; failures are few, and looked at alone."""
+    ratio = ratios.astype(np.float32)[:, None]
     scale = 1 + dispersion * expected
-    most = ratio * expected + EXCESS_CLIP * np.sqrt(ratio) * np.sqrt(expected * scale) + 1.0
-    step = (np.minimum(failed, most) * np.log(ratio) - expected * (ratio - 1)) / scale
-    np.minimum(step, limit, out=step)
-    before = state.evidence
-    evidence = np.maximum(before + step, 0.0)
-    running = evidence > 0
-    state.start = np.where(running & (before <= 0), now, state.start)
-    state.failed = np.where(running, state.failed + failed, 0.0)
-    state.expected = np.where(running, state.expected + expected, 0.0)
-    state.tried = np.where(running, state.tried + tried, 0.0)
-    state.windows = np.where(running, state.windows + 1, 0.0)
-    state.evidence = evidence
+    step = (1 - ratio) * (expected / scale)
+    hit = np.flatnonzero(failed)
+    if len(hit):
+        usual, wide, seen = expected[hit], scale[hit], failed[hit]
+        most = ratio * usual + EXCESS_CLIP * np.sqrt(ratio) * np.sqrt(usual * wide) + 1
+        step[:, hit] += np.minimum(seen, most) * np.log(ratio) / wide
+    np.minimum(step, limit, out=step, casting="same_kind")
+    was = state.evidence > 0
+    state.evidence += step
+    np.maximum(state.evidence, np.float32(0), out=state.evidence)
+    running = state.evidence > 0
+    on = running.astype(np.float32)
+    if len(hit):
+        state.failed[:, hit] += seen * on[:, hit]
+    state.expected += np.multiply(on, expected, out=step)
+    state.tried += np.multiply(on, tried, out=step)
+    state.windows += on
+    row, channel = np.nonzero(was != running)
+    begun = running[row, channel]
+    row_begun, at = row[begun], channel[begun]
+    state.start[row_begun, at] = now if now.ndim == 0 else now[at]
+    row, channel = row[~begun], channel[~begun]
+    for total in (state.failed, state.expected, state.tried, state.windows):
+        total[row, channel] = 0.0
+
+
+def at_ratio(mean: Floats, ratio: Floats) -> Floats:
+    """Expected counts at other rates: ``ratio`` is a logarithm, 0 for nearly all; ``mean`` itself if for all."""
+    place = np.flatnonzero(ratio)
+    if not len(place):
+        return mean
+    out = mean.copy()
+    out[place] *= np.exp(ratio[place])
+    return np.asarray(out)
 
 
 def count_information(expected: Floats, dispersion: Floats, ratios: Floats) -> Floats:

@@ -18,6 +18,7 @@ from ..baseline.baseline import Profile
 from ..deviation import Deviation
 from .channels import Drift
 from .clock import Alternatives, ClockState, explain
+from .count import at_ratio
 from .events import Event
 from .follow_creep import CreepFollower
 from .follow_improvement import ImprovementFollower
@@ -71,6 +72,9 @@ class Follower:
         self._silence = SilenceFollower(profile.fleet.parent, settings)
         self._creep = CreepFollower(profile, tested, self._shifts.common[:scopes])
         self._drift = Drift.new(scopes)
+        every = np.arange(scopes)
+        self._scope_of = np.tile(every, 3), every, self._rates.scope
+        self._sizes = 3 * scopes, scopes, len(self._rates.scope)
         self._clock = ClockState.new(scopes)
         part = np.array([bool(scope.dimensions) for scope in profile.fleet.scopes], dtype=bool)
         self._top = np.where(part & (profile.fleet.parent >= 0), profile.fleet.parent, np.arange(scopes))
@@ -154,21 +158,25 @@ class Follower:
 
     def step(self, now: float | Floats, inputs: Inputs) -> list[Event]:
         """Take in one window; events in the order recoveries, shifts, rates, silence, creep."""
-        clock = np.broadcast_to(np.asarray(now, dtype=np.float64), (self._scopes,))
+        moment = np.asarray(now, dtype=np.float64)
+        of_quantity, clock, of_test = (
+            np.broadcast_to(moment, size) if moment.ndim == 0 else moment[scope]
+            for size, scope in zip(self._sizes, self._scope_of, strict=True)
+        )
         variance = np.where(self._tested, inputs.variance, np.inf)
         residual = inputs.residual - self._shifts.offset - self._shifts.raised.effect
         explained, traffic = self._explain(inputs.other, residual, variance)
         rivals = inputs.other, (explained, traffic), self._clock.missed > 0
-        events = self._shifts.step(np.tile(clock, 3), residual, variance, inputs.seen, *rivals)
+        events = self._shifts.step(of_quantity, residual, variance, inputs.seen, *rivals)
         self._creep.day.told[self._shifts.rebased] = self.offset[self._shifts.rebased]  # that much has been said
         location, location_variance = inputs.residual[: self._scopes], variance[: self._scopes]
         drift = self._drift.advance(location - self.offset - explained, location_variance) + explained + inputs.special
         if len(self._profile.count.rate):
             counted = inputs.failed, inputs.mean, inputs.tried
-            of_test, failing = clock[self._rates.scope], self._rates.failing.effect
             events += self._rates.step(of_test, *counted, drift, self._shifts)
-            usual = inputs.failed, inputs.mean * np.exp(self._rates.accepted), inputs.tried
-            events += self._improvement.step(of_test, *usual, failing > 0, self._rates.accepted)
+            usual = inputs.failed, at_ratio(inputs.mean, self._rates.accepted), inputs.tried
+            worse = self._rates.failing.effect > 0
+            events += self._improvement.step(of_test, *usual, worse, self._rates.accepted)
         events += self._silence.step(clock, inputs.seen[: self._scopes], inputs.expected)
         raised = self._shifts.raised.effect[: self._scopes]
         return events + self._creep.step(clock, location, location_variance, raised)

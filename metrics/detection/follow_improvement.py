@@ -6,7 +6,6 @@ channels together; they are not corrected by history, as nobody is woken by them
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -82,24 +81,29 @@ class ImprovementFollower:
                 has lasted so long that it is the usual rate now.
         """
         test, state, improved = self._profile.count, self.state, self.improved
-        mean = np.where(failing, 0.0, mean)
-        failed = np.where(failing, 0.0, failed)
+        worse = np.flatnonzero(failing)
+        if len(worse):
+            mean, failed = mean.copy(), failed.copy()
+            mean[worse], failed[worse] = 0.0, 0.0
         events = self._ends(now, failed, mean, accepted)
-        on = improved.effect != 0
-        arguments = test.dispersion, self._limit, now, failed, np.where(on, 0.0, mean), tried
-        advance_count(state, _RATIOS, *arguments)
-        self._clear(np.flatnonzero(on | failing))
-        over = state.evidence - self._threshold
-        found = np.flatnonzero(over.max(axis=0) >= 0)
+        on = np.flatnonzero(improved.effect)
+        if len(on):
+            mean = mean.copy()
+            mean[on] = 0.0
+        advance_count(state, _RATIOS, test.dispersion, self._limit, now, failed, mean, tried)
+        self._clear(np.concatenate([on, worse]))
+        found = np.flatnonzero((state.evidence >= self._threshold).any(axis=0))
+        if not len(found):
+            return events
         found = found[np.argsort(~np.isin(found, list(self._whole.values())), kind="stable")]  # wider ones first
         for test_number in found:
-            events += self._raise(int(test_number), int(over[:, test_number].argmax()), now)
+            over = state.evidence[:, test_number] - self._threshold[:, test_number]
+            events += self._raise(int(test_number), int(over.argmax()), now)
         self._clear(found)
         return events
 
     def _clear(self, tests: Floats) -> None:
-        for item in fields(CountState):
-            getattr(self.state, item.name)[:, tests] = 0.0
+        self.state.clear(tests)
 
     def _ends(self, now: Floats, failed: Floats, mean: Floats, accepted: Floats) -> list[Event]:
         """Rates that are back at their old level, or have kept the new one."""

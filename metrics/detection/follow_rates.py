@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..baseline.baseline import Profile
 from ..baseline.budget import TAILS
-from .count import CountState, advance_count
+from .count import CountState, advance_count, at_ratio
 from .events import REBASED, Event, EventKind
 from .follow_shifts import ShiftFollower
 from .interval import rate_interval
@@ -62,8 +61,7 @@ class RateFollower:
         self.accepted[tails] += self.failing.effect[tails]
         tests = np.concatenate([tails, channels + len(TAILS) * self._scopes]).astype(np.int64)
         self.failing.settle(tests)
-        for item in fields(CountState):
-            getattr(self.state, item.name)[:, tests] = 0.0
+        self.state.clear(tests)
 
     def step(
         self, now: Floats, failed: Floats, mean: Floats, tried: Floats, drift: Floats, shifts: ShiftFollower
@@ -82,26 +80,44 @@ class RateFollower:
         if not len(test.rate):
             return []
         self._take_for_normal(shifts)
-        usual = mean * np.exp(self.accepted)
-        mean = usual * np.exp(failing.effect)
-        tails = self._profile.tail_slope.size
-        mean[:tails] *= np.exp(self._profile.tail_slope * drift[:, None]).ravel()
-        moved = shifts.raised.effect[: self._scopes][self.scope] != 0
-        self.meanwhile.add((self._is_tail & moved) | (failing.effect != 0), failed, usual)
+        usual = at_ratio(mean, self.accepted)
+        mean = at_ratio(usual, failing.effect)
+        if mean is usual:
+            mean = usual.copy()
+        tails = slice(0, self._profile.tail_slope.size)
+        mean[tails] *= np.exp(self._profile.tail_slope * drift[:, None]).ravel()
+        moved = np.repeat(shifts.raised.effect[: self._scopes] != 0, len(TAILS))
+        reported = failing.effect != 0
+        reported[tails] |= moved
+        self.meanwhile.add(reported, failed, usual)
         # a tail that comes with what else would explain a shift is no news either
-        moved |= shifts.otherwise[self.scope]
-        counted = self._tested & ~(self._is_tail & moved)
-        failed, mean = np.where(counted, failed, 0.0), np.where(counted, mean, 0.0)
+        moved |= np.repeat(shifts.otherwise, len(TAILS))
+        left_out = ~self._tested
+        left_out[tails] |= moved
+        out = np.flatnonzero(left_out)
+        if len(out):
+            failed = failed.copy()
+            failed[out], mean[out] = 0.0, 0.0
         events = self._recoveries(now, failed, mean)
         advance_count(state, test.ratios, test.dispersion, test.limit, now, failed, mean, tried)
-        state.evidence[:, self._is_tail & moved] = 0.0
-        height = np.where(self._held_tails(shifts), _HELD_TAIL, 1.0) * test.threshold
-        over = np.where(state.failed >= _FEWEST_FAILURES, state.evidence - height, -np.inf)
-        for channel in np.flatnonzero(over.max(axis=0) >= 0):
-            events += self._raise(int(channel), int(over[:, channel].argmax()), now, shifts)
-            for item in fields(CountState):
-                getattr(state, item.name)[:, channel] = 0.0
+        state.evidence[:, np.flatnonzero(moved)] = 0.0
+        for channel, best in self._over(shifts):
+            events += self._raise(channel, best, now, shifts)
+            state.clear(channel)
         return events
+
+    def _over(self, shifts: ShiftFollower) -> list[tuple[int, int]]:
+        """Tests over their threshold, and the ratio that is most so."""
+        state = self.state
+        near = np.flatnonzero((state.evidence >= self._profile.count.threshold).any(axis=0))
+        if not len(near):
+            return []
+        held = np.zeros(len(near), dtype=bool)
+        tail = self._is_tail[near]
+        held[tail] = shifts.nearly_reported()[self.scope[near[tail]]]
+        height = np.where(held, _HELD_TAIL, 1.0) * self._profile.count.threshold[:, near]
+        over = np.where(state.failed[:, near] >= _FEWEST_FAILURES, state.evidence[:, near] - height, -np.inf)
+        return [(int(near[place]), int(over[:, place].argmax())) for place in np.flatnonzero(over.max(axis=0) >= 0)]
 
     def _take_for_normal(self, shifts: ShiftFollower) -> None:
         """Where a shift was taken for normal, so is what it did to the tails."""
@@ -112,10 +128,6 @@ class RateFollower:
     def _lately(self, tests: Floats) -> Floats:
         """By how much rates have moved of late, log-ratios."""
         return np.asarray(np.log((self.meanwhile.score[tests] + 0.5) / (self.meanwhile.weight[tests] + 0.5)))
-
-    def _held_tails(self, shifts: ShiftFollower) -> Floats:
-        """Tails whose scope is about to be reported as shifted: the shift has the first word."""
-        return np.asarray(self._is_tail & shifts.nearly_reported()[self.scope])
 
     def _recoveries(self, now: Floats, failed: Floats, mean: Floats) -> list[Event]:
         failing, test, evidence = self.failing, self._profile.count, self._settings.resolve_evidence

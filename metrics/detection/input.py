@@ -259,12 +259,12 @@ class Fleet:
                 members.setdefault(part, []).append(index)
                 parents[part] = step
         steps_of: dict[str, list[Scope]] = {}
-        for flow, step in names:
-            steps_of.setdefault(flow, []).append(Scope(flow, step))
+        for name, step in names:
+            steps_of.setdefault(name, []).append(Scope(name, step))
         for flow, steps in steps_of.items() if flows else ():
             if len(steps) > 1:
-                members[Scope(flow)] = [index for step in steps for index in members[step]]
-                parents.update((step, Scope(flow)) for step in steps)
+                members[Scope(flow)] = [index for each in steps for index in members[each]]
+                parents.update((each, Scope(flow)) for each in steps)
         scopes = [
             scope
             for scope, inside in members.items()

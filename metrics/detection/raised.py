@@ -33,8 +33,11 @@ class Meanwhile:
 
     def add(self, reported: Floats, score: Floats, weight: Floats) -> None:
         """Take in a window; what is not reported begins at nothing again."""
-        self.score = np.where(reported, _FADING * self.score + score, 0.0)
-        self.weight = np.where(reported, _FADING * self.weight + weight, 0.0)
+        for total in (self.score, self.weight):
+            total[np.flatnonzero((total != 0) & ~reported)] = 0.0
+        place = np.flatnonzero(reported)
+        self.score[place] = _FADING * self.score[place] + score[place]
+        self.weight[place] = _FADING * self.weight[place] + weight[place]
 
 
 @dataclass(slots=True)
