@@ -7,7 +7,7 @@ docs/reference/report.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Passing",
     "Period",
     "StepConclusion",
+    "StepDataQuality",
     "StepFigures",
 ]
 
@@ -139,7 +140,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class CheckFigures:
-    """One accuracy check: how often it failed among the answers it could judge."""
+    """One accuracy check: how often it failed among the answers it could judge.
+
+    ``unknown`` could not be told; ``skipped`` are observations of which it was not evaluated at all, because there was
+    no answer or none was shown to it. That is ``None`` for checks between steps, which concern some observations only.
+    """
 
     check: str
     passed: int
@@ -147,6 +152,7 @@ class CheckFigures:
     unknown: int
     failure_rate: Estimate
     change: ChangeFigure
+    skipped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +234,37 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class StepDataQuality:
+    """What the figures of a step do not show by themselves, counted in the hours that the period touches.
+
+    ``late`` came after detection had judged their window, ``corrected`` had an impossible time and count at that of
+    receipt, ``merged`` exceed the limit of series and count as “other”: all three are in the figures.
+    ``duplicates`` are in them once. ``sent_back`` were refused for now and are in them if they were sent again;
+    ``lost`` are not in them. ``checks_unknown`` and ``checks_skipped`` are results of the period, of all checks of the
+    step. ``reasons`` has every amount by reason (``metrics.quality.Reason``). An empty ``step``: it was not known.
+    """
+
+    step: str
+    late: int
+    corrected: int
+    merged: int
+    duplicates: int
+    sent_back: int
+    lost: int
+    checks_unknown: int
+    checks_skipped: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class DataQuality:
     """How far the data can be trusted.
 
     ``windows`` is how many windows the period has so far, ``windows_with_data`` in how many of them there was any
     observation; ``first`` and ``last`` bound them. ``gaps`` are the longest spans without data, as
     ``(start, end)``. ``probe_observations`` are left out of all figures. ``unusable_durations`` were answered but
-    had no usable duration, so they are in the rates and not in the percentiles.
+    had no usable duration, so they are in the rates and not in the percentiles. ``steps`` says what came late, twice
+    or not at all; ``unplaced`` is what was left out, by reason, where no flow is known: it may be of this one or not.
     """
 
     windows: int
@@ -246,6 +276,8 @@ class DataQuality:
     simulated: int
     probe_observations: int
     unusable_durations: int
+    steps: tuple[StepDataQuality, ...] = ()
+    unplaced: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +322,9 @@ class Funnel:
     for half an hour, for two hours at most. ``under_way`` are left out because they may go on. ``reason`` is empty, or
     ``none`` (observations carry no flow instance), ``release`` (not told for releases), ``not_kept`` (part of the
     period is older than what is kept of single observations and was not counted before), or ``compared_not_kept``
-    (that is so of the compared period, and nothing is compared).
+    (that is so of the compared period, and nothing is compared), or ``not_counted`` (part of the period has not been
+    counted yet, on pages that do not wait for it). ``start`` and ``end`` are those of the period, by full
+    five minutes; up to now, the moment up to which was counted.
     """
 
     instances: int
@@ -303,6 +337,8 @@ class Funnel:
     simulated: int = 0
     under_way: int = 0
     reason: str = ""
+    start: float | None = None
+    end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

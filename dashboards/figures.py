@@ -101,7 +101,8 @@ def _step_figures(
     p50_change, p95_change, p99_change = judged.durations(data, before)
     names = [check.name for check in step.checks]
     names += [check.name for check in flow.across_of(step.name)]  # recorded with the later answer, of either step
-    checks = tuple(_check_figures(name, data, before, judged) for name in names)
+    own = step.check_names
+    checks = tuple(_check_figures(name, data, before, judged, own=name in own) for name in names)
     failed = data.failure_columns()
     failures_change = judged.rate(
         data, before, failed, before.failure_columns() if before is not None else None, worse_is_more=True
@@ -136,7 +137,7 @@ def _step_figures(
     )
 
 
-def _check_figures(name: str, data: StepData, before: StepData | None, judged: Judged) -> CheckFigures:
+def _check_figures(name: str, data: StepData, before: StepData | None, judged: Judged, *, own: bool) -> CheckFigures:
     columns = data.check_columns(name)
     failed, passed, unknown = (int(total) for total in columns.sum(axis=0))
     columns_before = before.check_columns(name) if before is not None else None
@@ -147,6 +148,7 @@ def _check_figures(name: str, data: StepData, before: StepData | None, judged: J
         unknown=unknown,
         failure_rate=rate_estimate(failed, failed + passed),
         change=judged.rate(data, before, columns, columns_before, worse_is_more=True),
+        skipped=max(0, data.observations - failed - passed - unknown) if own else None,
     )
 
 

@@ -90,6 +90,8 @@ def funnel_of(flow: FlowSpec, after: InstanceCounts, before: InstanceCounts | No
         simulated=after.simulated,
         under_way=after.found.under_way,
         reason="not_kept" if after.found.missing else "compared_not_kept" if before and before.found.missing else "",
+        start=after.found.start,
+        end=after.found.end,
     )
 
 

@@ -126,10 +126,11 @@ class QualityCounts:
         if not len(series):
             return
         table = tuple(keys)
-        pairs, amounts = np.unique(
-            np.stack([observed_at_us // _HOUR_US, series.astype(np.int64)]), axis=1, return_counts=True
+        found, amounts = np.unique(
+            observed_at_us // _HOUR_US * len(table) + series.astype(np.int64), return_counts=True
         )
-        for hour, number, amount in zip(*pairs.tolist(), amounts.tolist(), strict=True):
+        for pair, amount in zip(found.tolist(), amounts.tolist(), strict=True):
+            hour, number = divmod(pair, len(table))
             self.add(reason, amount, hour * _HOUR, table[number].flow, table[number].step)
 
     def batch(self) -> ObservationBatch:

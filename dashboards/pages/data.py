@@ -8,25 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ...alerts.coverage import judged_steps
 from ...alerts.evaluator import NAME
 from ...metrics.configuration.config import Config
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.connection import Tier
 from ...metrics.store.named_queries import named_query
+from ...metrics.store.quality import StepQuality, read_quality
 from ...metrics.store.store import Store
+from ..coverage import read_coverage
+from ..data_quality import step_quality
 from ..exposition.health import HealthFigures
 from ..figure_types import Period
+from ..quality_words import quality_numbers
 from ..wording import NOTHING, Wording
+from .quality_table import quality_columns, reason_rows
 from .request import PageRequest
 from .table import Cell, Cells, Column, Row, Table
 
 __all__ = ["data_page"]
 
-_HOUR = 3_600
 _SOURCES_SHOWN = 100
+_STEPS_SHOWN = 60
 _LATE_SECONDS = 300.0
 _SPOOL_FULL = 0.8
 
@@ -36,8 +39,12 @@ def data_page(
 ) -> dict[str, Any]:
     """What the template of the page shows."""
     w = asked.wording
+    with store.connection() as connection:
+        end = min(asked.period.end, max(asked.now, asked.period.start))
+        quality = read_quality(connection, asked.period.start, end)
     tables = [
-        _coverage(store, flows, asked),
+        _coverage(store, flows, asked, quality),
+        _amounts(flows, quality, asked),
         _running(health, w),
         _left_out(health, w),
         _sources(store, asked),
@@ -51,42 +58,69 @@ def data_page(
 # -- what is measured -------------------------------------------------------------------------------------------------
 
 
-def _coverage(store: Store, flows: Mapping[str, FlowSpec], asked: PageRequest) -> Table:
-    """By step: in how much of the period there is data, and what the figures leave out."""
-    w, period = asked.wording, asked.period
+def _amounts(
+    flows: Mapping[str, FlowSpec], quality: Mapping[tuple[str, str], StepQuality], asked: PageRequest
+) -> Table:
+    """What came late, twice or not at all in the period, by flow, step and reason; first what is missing."""
+    w = asked.wording
     cells, text = Cells(w), w.translator.text
-    hours = period.seconds >= 86_400 and not period.start % _HOUR
-    seconds = _HOUR if hours else store.settings.window_seconds
-    parameters = {"start": period.start, "end": period.end, "flows": list(flows)}
-    with store.connection() as connection:
-        query = named_query("pages.coverage_hours" if hours else "pages.coverage_windows")
-        found = {(row[0], row[1]): row[2:] for row in connection.execute(query, parameters)}
-    end = min(period.end, asked.now)
-    spans = max(1, -(-int(end - period.start) // seconds))
-    nothing = (None, None, 0, 0, 0, 0, 0)
+    order = {(flow.name, step.name): 0 for flow in flows.values() for step in flow.steps}
+    shown = [place for place in quality if place[0] in flows or not place[0]]
     rows = []
-    for flow in flows.values():
-        for step in flow.steps:
-            starts, last, every, simulated, probes, unusable, unknown = found.get((flow.name, step.name), nothing)
-            present = np.array(sorted(starts or ()), dtype=np.int64)
-            rows.append(
-                Row(
-                    (
-                        cells.words(flow.title.in_language(w.language), asked.link(f"/flows/{flow.name}")),
-                        cells.words(
-                            step.title.in_language(w.language), asked.link(f"/flows/{flow.name}/steps/{step.name}")
-                        ),
-                        cells.share(len(present) / spans, bar=True),
-                        _gap(present, Period(period.start, end), seconds, w),
-                        cells.time(last),
-                        cells.count(every or 0),
-                        cells.count(simulated or 0),
-                        cells.count(probes or 0),
-                        cells.count(max(0, unusable or 0)),
-                        cells.count(unknown or 0),
-                    )
+    for place in sorted(shown, key=lambda place: (place not in order, place)):
+        flow, step = flows.get(place[0]), place[1]
+        known = flow is not None and (*place,) in order
+        first = (
+            cells.words(flow.title.in_language(w.language), asked.link(f"/flows/{flow.name}"))
+            if flow is not None
+            else cells.words(text("flow not known")),
+            cells.words(flow.step(step).title.in_language(w.language) if flow is not None and known else step or "–"),
+        )
+        rows += reason_rows(quality[place].amounts, first, w)
+    columns = (
+        Column(text("Flow")), Column(text("Step")), Column(text("Reason")), Column(text("What became of it")),
+        Column(text("Count"), text("count"), number=True),
+    )  # fmt: skip
+    empty = text("Nothing came late, twice or not at all, as far as is known.")
+    note = text("Of the period, by whole hours; kept in the database, from all recorders, receivers and imports.")
+    return Table("left_out", text("Late, doubled and lost, by reason"), columns, tuple(rows), empty=empty, note=note)
+
+
+def _coverage(
+    store: Store,
+    flows: Mapping[str, FlowSpec],
+    asked: PageRequest,
+    quality: Mapping[tuple[str, str], StepQuality],
+) -> Table:
+    """By step: in how much of the period there is data, and what belongs beside its figures."""
+    w = asked.wording
+    cells, text = Cells(w), w.translator.text
+    found, hours = read_coverage(store, flows, asked.period, asked.now)
+    places = sorted(found, key=lambda place: found[place].covered) if len(found) > _STEPS_SHOWN else list(found)
+    shown = places if asked.table == "coverage" else places[:_STEPS_SHOWN]
+    rows = []
+    for place in shown:
+        one, flow = found[place], flows[place[0]]
+        step = step_quality(place[1], quality.get(place), one.checks_unknown, one.checks_skipped)
+        rows.append(
+            Row(
+                (
+                    cells.words(flow.title.in_language(w.language), asked.link(f"/flows/{flow.name}")),
+                    cells.words(
+                        flow.step(place[1]).title.in_language(w.language),
+                        asked.link(f"/flows/{flow.name}/steps/{place[1]}"),
+                    ),
+                    cells.share(one.covered, bar=True),
+                    Cell(w.length(one.longest_gap) if one.longest_gap else NOTHING, one.longest_gap),
+                    cells.time(one.last),
+                    cells.count(one.observations),
+                    *(cells.count(amount) for amount in quality_numbers(step)),
+                    cells.count(one.unusable),
+                    cells.count(one.simulated),
+                    cells.count(one.probes),
                 )
             )
+        )
     count = text("count")
     columns = (
         Column(text("Flow")),
@@ -95,21 +129,17 @@ def _coverage(store: Store, flows: Mapping[str, FlowSpec], asked: PageRequest) -
         Column(text("Longest gap"), text("s"), number=True),
         Column(text("Last data")),
         Column(text("Observations"), count, number=True),
+        *quality_columns(w),
+        Column(text("Without usable duration"), count, number=True),
         Column(text("Simulated"), count, number=True),
         Column(text("Probes, left out"), count, number=True),
-        Column(text("Without usable duration"), count, number=True),
-        Column(text("Checks unknown"), count, number=True),
     )
     of_hours = text("Covered: share of the period's hours with any observation; at night there may be no customer.")
     note = of_hours if hours else text("Covered: share of the period's windows with any observation.")
+    if len(shown) < len(places):
+        note += " " + text("The {count} steps with the least; the CSV has all {all}.",
+                           count=w.count(len(shown)), all=w.count(len(places)))  # fmt: skip
     return Table("coverage", text("Coverage by step"), columns, tuple(rows), note=note)
-
-
-def _gap(present: Any, period: Period, seconds: int, w: Wording) -> Cell:
-    """The longest span without data."""
-    edges = np.concatenate(([period.start - seconds], present, [max(period.end, period.start)]))
-    longest = float(max(0.0, np.diff(edges).max() - seconds)) if len(present) else period.seconds
-    return Cell(w.length(longest) if longest else NOTHING, longest)
 
 
 # -- what runs --------------------------------------------------------------------------------------------------------
@@ -229,23 +259,24 @@ def _learning(store: Store, flows: Mapping[str, FlowSpec], asked: PageRequest) -
     judged = judged_steps(store)
     with store.connection() as connection:
         newest = connection.execute(named_query("pages.newest_baseline"), {"name": NAME}).fetchone()
-    rows = []
-    for flow in flows.values():
-        for step in flow.steps:
-            reason = judged.get((flow.name, step.name), text("never seen when the baseline was learnt"))
-            state = cells.words(text("judged"), style="fine")
-            if reason:
-                state = cells.words(text("still learning"), style="learning")
-            rows.append(
-                Row(
-                    (
-                        cells.words(flow.title.in_language(w.language)),
-                        cells.words(step.title.in_language(w.language)),
-                        state,
-                        cells.words(reason),
-                    )
-                )
+    unseen = text("never seen when the baseline was learnt")
+    steps = [(flow, step, judged.get((flow.name, step.name), unseen)) for flow in flows.values() for step in flow.steps]
+    shown = steps
+    if len(steps) > _STEPS_SHOWN and asked.table != "learning":
+        shown = [each for each in steps if each[2]][:_STEPS_SHOWN]
+    rows = [
+        Row(
+            (
+                cells.words(flow.title.in_language(w.language)),
+                cells.words(step.title.in_language(w.language)),
+                cells.words(text("still learning"), style="learning")
+                if reason
+                else cells.words(text("judged"), style="fine"),
+                cells.words(reason),
             )
+        )
+        for flow, step, reason in shown
+    ]
     columns = (Column(text("Flow")), Column(text("Step")), Column(text("State")), Column(text("Why not")))
     note = text("No baseline has been learnt yet.")
     if newest is not None:
@@ -254,7 +285,11 @@ def _learning(store: Store, flows: Mapping[str, FlowSpec], asked: PageRequest) -
             at=w.time(newest[0] // 1),
             period=w.period(Period(newest[1], newest[2])),
         )
-    return Table("learning", text("What is judged"), columns, tuple(rows), note=note)
+    if len(shown) < len(steps):
+        done = sum(not reason for _, _, reason in steps)
+        note += " " + text("{count} of {all} steps are judged.", count=w.count(done), all=w.count(len(steps)))
+    empty = text("All steps are judged.")
+    return Table("learning", text("What is judged"), columns, tuple(rows), note=note, empty=empty)
 
 
 def _database(store: Store, config: Config, asked: PageRequest) -> Table:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.store import Store
+from ..quality_words import beside
 from ..report.report import Report, build_report
 from ..report.view import comparison_notes, method, mix_lines, quality, too_few_steps
 from .change_table import change_table
 from .funnel_table import funnel_table
 from .improvement_table import improvements_of
 from .moments import alert_table, deviation_table, event_table, read_events
+from .quality_table import check_table, quality_table
 from .request import PageRequest
 from .table import Cell, Cells, Column, Row, Table
 
@@ -26,16 +29,18 @@ def way_page(store: Store, flow: FlowSpec, asked: PageRequest) -> dict[str, Any]
 
 def flow_page(store: Store, flow: FlowSpec, asked: PageRequest) -> dict[str, Any]:
     """What the template of the flow's page shows."""
-    report = build_report(store, flow, asked.period, asked.compared, asked.wording, now=asked.now, funnel=False)
+    report = build_report(store, flow, asked.period, asked.compared, asked.wording, now=asked.now, on_the_spot=False)
     tables = [
         _steps(report, asked),
         change_table(report),
         _verdicts(report),
-        _checks(report),
+        check_table(report, report.figures.steps, with_step=True),
         alert_table(report, asked),
         deviation_table(report),
         improvements_of(report, asked),
         event_table(read_events(store, flow.name, asked.period), asked),
+        funnel_table(report, asked),
+        quality_table(report),
     ]
     return {
         "report": report,
@@ -59,7 +64,7 @@ def _steps(report: Report, asked: PageRequest) -> Table:
                     report.flow.step(step.step).title.in_language(w.language),
                     asked.link(f"/flows/{report.flow.name}/steps/{step.step}"),
                 ),
-                cells.count(step.observations),
+                replace(cells.count(step.observations), note=beside(f, step.step, w)),
                 cells.duration(step.p50),
                 cells.duration(step.p95),
                 cells.duration(step.p99),
@@ -70,10 +75,10 @@ def _steps(report: Report, asked: PageRequest) -> Table:
         )
         for step in f.steps
     )
-    nothing = Cell("")
+    nothing, all_observations = Cell(""), replace(cells.count(f.observations), note=beside(f, None, w))
     foot = Row(
         (
-            cells.words(text("All steps")), cells.count(f.observations), nothing, nothing, nothing, nothing,
+            cells.words(text("All steps")), all_observations, nothing, nothing, nothing, nothing,
             cells.rate(f.good_rate), cells.budget(f.budget),
         )
     )  # fmt: skip
@@ -109,32 +114,3 @@ def _verdicts(report: Report) -> Table:
         *(Column(w.verdict(label), text("count"), number=True) for label in f.verdicts),
     )
     return Table("verdicts", text("Verdicts"), columns, rows)
-
-
-def _checks(report: Report) -> Table:
-    w = report.wording
-    cells, text = Cells(w), w.translator.text
-    rows = tuple(
-        Row(
-            (
-                cells.words(report.flow.step(step.step).title.in_language(w.language)),
-                cells.words(w.check_title(report.flow, step.step, check.check)),
-                cells.count(check.passed + check.failed),
-                cells.count(check.failed),
-                cells.rate(check.failure_rate),
-                cells.count(check.unknown),
-            )
-        )
-        for step in report.figures.steps
-        for check in step.checks
-    )
-    count = text("count")
-    columns = (
-        Column(text("Step")),
-        Column(text("Check")),
-        Column(text("Judged"), count, number=True),
-        Column(text("Failed"), count, number=True),
-        Column(text("Failure rate"), text("ratio"), number=True, interval=True),
-        Column(text("Unknown"), count, number=True),
-    )
-    return Table("checks", text("Checks of the answers"), columns, rows, empty=text("No check is declared."))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..figure_types import FunnelStep, Passing
+from ..figure_types import FunnelStep, Passing, Period
 from ..report.report import Report
 from .request import PageRequest
 from .table import Cells, Column, Row, Table
@@ -22,6 +22,7 @@ def funnel_table(report: Report, asked: PageRequest, here: str | None = None) ->
         "none": text("Observations carry no flow instance, so that nobody's way can be followed."),
         "release": text("Not told when releases are compared."),
         "not_kept": text("Part of the period is older than what is kept of single observations."),
+        "not_counted": text("Part of the period has not been counted yet; “The way through the flow” below counts it."),
     }
     reason = reasons.get(funnel.reason, "") if funnel else ""
     known = funnel is not None and not reason and funnel.instances > 0
@@ -42,6 +43,12 @@ def funnel_table(report: Report, asked: PageRequest, here: str | None = None) ->
             "{count} flow instances began in the period; {rate} were completed.",
             count=w.count(funnel.instances), rate=w.rate(funnel.completion),
         )  # fmt: skip
+        if funnel.start is not None and funnel.end is not None:
+            counted = Period(funnel.start, funnel.end // 1)
+            if counted != report.figures.period:
+                note += " " + text("They began {period}.", period=w.period(counted))
+        if funnel.under_way:
+            note += " " + text("{count} more are under way.", count=w.count(funnel.under_way))
     empty = reason or text("No flow instance in this period.")
     return Table("funnel", text("The way through the flow"), columns, rows, empty=empty, note=note)
 

@@ -14,6 +14,7 @@ from ...metrics.verdict import Verdict
 from ..charts import Chart, distribution_chart, duration_chart, rate_chart
 from ..dimension_rows import DimensionRow, dimension_rows
 from ..figure_types import Comparison, Period, StepFigures
+from ..quality_words import beside
 from ..release_split import RELEASE, split_releases
 from ..report.data import Rows, read_bands, read_rows
 from ..report.report import Report, build_report
@@ -25,6 +26,7 @@ from ..wording import Wording
 from .change_table import change_table
 from .improvement_table import improvements_of
 from .moments import alert_table, concerns, deviation_table, event_marks, event_table, read_events
+from .quality_table import check_table, reasons_table
 from .request import PageRequest
 from .table import Cell, Cells, Chip, Column, Row, Table
 
@@ -48,10 +50,11 @@ def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) 
     w, period = asked.wording, asked.period
     report = build_report(store, flow, period, asked.compared, w, now=asked.now, funnel=False)
     figures = next(one for one in report.figures.steps if one.step == step.name)
-    rows = read_rows(store, flow.name, step.name, period, asked.compared, now=asked.now)
+    compared = report.figures.compared
+    rows = (report.rows or read_rows(store, flow.name, None, period, compared, now=asked.now)).of_step(step.name)
     events = read_events(store, flow.name, period, step.name)
     charts = step_charts(
-        step, rows, period, asked.compared, w, asked.now, report.alerts,
+        step, rows, period, compared, w, asked.now, report.alerts,
         bands=read_bands(store, flow.name, step.name, period), events=event_marks(events, w),
         usual=usual_blocks(store, flow.name, step.name, period),
     )  # fmt: skip
@@ -61,7 +64,8 @@ def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) 
     tables = [
         change_table(report, step.name),
         _verdicts(figures, w),
-        _checks(report, figures),
+        check_table(report, [figures], with_step=False),
+        reasons_table(report, step.name),
         _dimensions(dimension_rows(flow, rows.rollup, rows.keys), w),
         example_table(store, flow.name, step.name, Period(max(period.start, end - _EXAMPLE_SECONDS), end), {}, w),
         alert_table(report, asked, step.name),
@@ -74,6 +78,7 @@ def step_page(store: Store, flow: FlowSpec, step: StepSpec, asked: PageRequest) 
         "step": step,
         "figures": figures,
         "title": step.title.in_language(w.language),
+        "beside": beside(report.figures, step.name, w),
         "charts": charts,
         "tables": tables,
         "t": {table.name: table for table in tables},
@@ -237,32 +242,6 @@ def _verdicts(figures: StepFigures, w: Wording) -> Table:
         Column(text("Share"), text("ratio"), number=True),
     )
     return Table("verdicts", text("Verdicts"), columns, rows)
-
-
-def _checks(report: Report, figures: StepFigures) -> Table:
-    w = report.wording
-    cells, text = Cells(w), w.translator.text
-    rows = tuple(
-        Row(
-            (
-                cells.words(w.check_title(report.flow, figures.step, check.check)),
-                cells.count(check.passed + check.failed),
-                cells.count(check.failed),
-                cells.rate(check.failure_rate),
-                cells.count(check.unknown),
-            )
-        )
-        for check in figures.checks
-    )
-    count = text("count")
-    columns = (
-        Column(text("Check")),
-        Column(text("Judged"), count, number=True),
-        Column(text("Failed"), count, number=True),
-        Column(text("Failure rate"), text("ratio"), number=True, interval=True),
-        Column(text("Unknown"), count, number=True),
-    )
-    return Table("checks", text("Checks of the answers"), columns, rows, empty=text("No check is declared."))
 
 
 def _dimensions(found: Sequence[DimensionRow], w: Wording) -> Table:

@@ -20,6 +20,7 @@ from ...metrics.store.named_queries import named_query
 from ...metrics.store.store import Store
 from ...metrics.store.transitions import Customers, read_customers, read_instances
 from ..cost import cost_of
+from ..data_quality import with_counts
 from ..figure_types import Comparison, FlowFigures, Period
 from ..figures import comparison_count, flow_figures
 from ..funnel import InstanceCounts, empty_funnel, funnel_of
@@ -75,6 +76,13 @@ class Rows:
     earlier: Rollup | None
     keys: dict[int, SeriesKey]
 
+    def of_step(self, step: str) -> Rows:
+        """Those of one step."""
+        keys = {number: key for number, key in self.keys.items() if key.step == step}
+        wanted = list(keys)
+        earlier = None if self.earlier is None else self.earlier.select(np.isin(self.earlier.series, wanted))
+        return Rows(self.rollup.select(np.isin(self.rollup.series, wanted)), earlier, keys)
+
 
 def read_rows(
     store: Store,
@@ -113,16 +121,28 @@ def read_bands(store: Store, flow: str, step: str, period: Period) -> list[tuple
 
 
 def read_figures(
-    store: Store, flow: FlowSpec, period: Period, compared: Comparison | None, *, now: float, funnel: bool = False
+    store: Store,
+    flow: FlowSpec,
+    period: Period,
+    compared: Comparison | None,
+    *,
+    now: float,
+    funnel: bool = False,
+    on_the_spot: bool = True,
+    rows: Rows | None = None,
 ) -> FlowFigures:
     """Read what is kept of both periods and compute every figure; ``funnel`` with that of flow instances and the cost.
 
-    The same data give the same figures, so those computed last are kept and given again.
+    Without ``on_the_spot`` no observations are read: the funnel is that which was counted before, there is no cost.
+    The same data give the same figures, so those computed last are kept and given again. ``rows``: if they have been
+    read already.
     """
-    rows = read_rows(store, flow.name, None, period, compared, now=now)
-    together = comparison_count(flow, funnel=funnel)
-    figures = _computed(flow, rows, period, compared, now, together)
-    return _with_funnel(store, flow, figures, rows.rollup.window_seconds, now) if funnel else figures
+    rows = rows or read_rows(store, flow.name, None, period, compared, now=now)
+    together = comparison_count(flow, funnel=True)  # verdicts are the same wherever they are shown
+    figures = with_counts(store, _computed(flow, rows, period, compared, now, together), now)
+    if not funnel:
+        return figures
+    return _with_funnel(store, flow, figures, rows.rollup.window_seconds, now, on_the_spot=on_the_spot)
 
 
 _cache: OrderedDict[bytes, FlowFigures] = OrderedDict()
@@ -156,7 +176,9 @@ def _computed(
     return found
 
 
-def _with_funnel(store: Store, flow: FlowSpec, figures: FlowFigures, window_seconds: int, now: float) -> FlowFigures:
+def _with_funnel(
+    store: Store, flow: FlowSpec, figures: FlowFigures, window_seconds: int, now: float, *, on_the_spot: bool
+) -> FlowFigures:
     period, compared = figures.period, figures.compared
     together = figures.comparisons or comparison_count(flow, funnel=True)
     judged = Judged(period, compared, window_seconds, together, flow.same_within)
@@ -165,12 +187,16 @@ def _with_funnel(store: Store, flow: FlowSpec, figures: FlowFigures, window_seco
         return replace(figures, funnel=funnel, cost=cost_of(figures, funnel, None, None, None, None, judged))
 
     def read(one: Period) -> tuple[InstanceCounts, Customers | None]:
-        counts = InstanceCounts(read_instances(store, flow.name, flow.ends, one.start, one.end, now), one)
-        return counts, read_customers(store, flow.name, one.start, min(one.end, now), now)
+        found = read_instances(store, flow.name, flow.ends, one.start, one.end, now, on_the_spot=on_the_spot)
+        counts = InstanceCounts(found, one)
+        return counts, read_customers(store, flow.name, one.start, min(one.end, now), now) if on_the_spot else None
 
     after, customers = read(period)
     before, customers_before = read(compared.period) if compared is not None else (None, None)
     funnel = funnel_of(flow, after, before, judged)
+    if not on_the_spot:
+        reason = "not_counted" if funnel.reason == "not_kept" else funnel.reason
+        return replace(figures, funnel=replace(funnel, reason=reason))
     cost = cost_of(figures, funnel, after, before, customers, customers_before, judged)
     return replace(figures, funnel=funnel, cost=cost)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..quality_words import beside, quality_headings
 from .conclusion_view import conclusion_notes, conclusion_rows
 from .funnel_view import cost_lines, detectable_lines, funnel_notes, funnel_rows
 from .report import Report
+from .row_groups import grouped
 from .view import (
     alert_rows,
     change_rows,
@@ -17,6 +19,7 @@ from .view import (
     not_compared,
     other_deviations,
     quality,
+    quality_rows,
     too_few_steps,
 )
 
@@ -28,6 +31,7 @@ def report_values(report: Report) -> dict[str, Any]:
     return {
         "report": report,
         "conclusions": conclusion_rows(report),
+        "grouped": grouped,
         "conclusion_notes": conclusion_notes(report),
         "changes": change_rows(report),
         "not_compared": not_compared(report),
@@ -42,5 +46,8 @@ def report_values(report: Report) -> dict[str, Any]:
         "mix_lines": mix_lines,
         "improvements": improvement_lines(report),
         "quality": quality(report),
+        "quality_headings": quality_headings(report.wording),
+        "quality_rows": quality_rows(report),
+        "beside": beside,
         "method": method(report),
     }

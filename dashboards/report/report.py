@@ -16,7 +16,7 @@ from ..headline import Headline, headline
 from ..improvements import Outcome, outcomes, read_improvements
 from ..periods import right_before
 from ..wording import Wording
-from .data import flow_span, read_alerts, read_deviations, read_figures
+from .data import Rows, flow_span, read_alerts, read_deviations, read_figures, read_rows
 
 __all__ = ["Detectable", "Report", "build_report", "compose_report"]
 
@@ -48,6 +48,7 @@ class Report:
         improvements: Entries of the improvement ledger of this flow, and whether they helped.
         generated_at: When it was made, seconds since 1970 UTC.
         wording: Language and time zone.
+        rows: What the figures were computed from, for what else is to be told of it.
         detectable: By step, which slow-down detection would find how soon; empty before a baseline is learnt.
     """
 
@@ -60,6 +61,7 @@ class Report:
     wording: Wording
     improvements: tuple[Outcome, ...] = ()
     detectable: Mapping[str, Detectable] = field(default_factory=dict)
+    rows: Rows | None = None
 
 
 def build_report(
@@ -71,10 +73,24 @@ def build_report(
     *,
     now: float,
     funnel: bool = True,
+    on_the_spot: bool = True,
 ) -> Report:
-    """Read and compute the report of ``flow`` in ``period``; without ``funnel`` nobody's way is told."""
+    """Read and compute the report of ``flow`` in ``period``.
+
+    Args:
+        store: The store.
+        flow: The flow.
+        period: The period.
+        compared: With what it is compared.
+        wording: Language and time zone.
+        now: Seconds since 1970 UTC.
+        funnel: Whether the way of flow instances is told.
+        on_the_spot: Whether observations are read for it where nothing was counted, and the cost is told, which needs
+            them: both may take seconds.
+    """
     compared = _with_data(store, flow, period, compared)
-    figures = read_figures(store, flow, period, compared, now=now, funnel=funnel)
+    rows = read_rows(store, flow.name, None, period, compared, now=now)
+    figures = read_figures(store, flow, period, compared, now=now, funnel=funnel, on_the_spot=on_the_spot, rows=rows)
     alerts = read_alerts(store, flow.name, period)
     deviations = read_deviations(store, flow.name, period)
     entries = [
@@ -86,7 +102,8 @@ def build_report(
     ]
     found = outcomes(store, flow, entries, wording, until=period.end, now=now)
     composed = compose_report(flow, figures, alerts, deviations, wording, now=now)
-    return replace(composed, improvements=tuple(found), detectable=_detectable(store, flow))
+    detectable = _detectable(store, flow) if funnel and on_the_spot else {}  # pages tell it elsewhere
+    return replace(composed, improvements=tuple(found), detectable=detectable, rows=rows)
 
 
 def _with_data(store: Store, flow: FlowSpec, period: Period, compared: Comparison | None) -> Comparison | None:

@@ -1,18 +1,16 @@
-"""The report as tables for spreadsheets: every figure in a row of its own, units in the headers, full precision."""
+"""The report as a table for programs: every figure in a row of its own with its unit, at full precision."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
-from datetime import UTC, datetime
 
-from ..figure_types import ChangeFigure, Cost, Estimate, Funnel, StepFigures
+from ..figure_types import ChangeFigure, Conclusion, Cost, DataQuality, Estimate, Funnel, StepFigures
 from .report import Report
-from .view import alert_rows, quality
 
-__all__ = ["FigureRow", "figure_rows", "report_csv", "report_xlsx"]
+__all__ = ["FigureRow", "figure_headers", "figure_rows", "report_csv"]
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -51,6 +49,7 @@ def figure_rows(report: Report) -> list[FigureRow]:
         rows += _funnel_rows(f.flow, f.funnel)
     if f.cost is not None:
         rows += _cost_rows(f.flow, f.cost)
+    rows += _quality_rows(f.flow, f.quality)
     return rows
 
 
@@ -96,13 +95,35 @@ def _step_rows(flow: str, step: StepFigures) -> Iterator[FigureRow]:
     yield FigureRow(flow, name, "duration_mean", "seconds", step.mean_seconds, None, None, step.answered)
     yield FigureRow(flow, name, "duration_target", "seconds", step.target_seconds, None, None, None)
     yield _estimate(flow, name, "good_answer_rate", "share", step.good_rate, step.good_rate_change)
+    yield _estimate(flow, name, "wrong_or_failed_rate", "share", step.failures, step.failures_change)
+    for about, found in (("latency", step.latency), ("correctness", step.correctness)):
+        if found.conclusion is not Conclusion.NOT_COMPARED:
+            yield FigureRow(flow, name, f"{about}_by_{found.figure}", "verdict", None, None, None, None,
+                            verdict=found.conclusion.value)  # fmt: skip
     yield FigureRow(flow, name, "good_answer_objective", "share", step.budget.objective, None, None, None)
     yield FigureRow(flow, name, "error_budget_left", "share", step.budget.left, None, None, count)
     for verdict, number in step.verdicts.items():
         yield FigureRow(flow, name, f"verdict_{verdict}", "count", number, None, None, count)
     for check in step.checks:
         yield _estimate(flow, name, f"check_failure_rate_{check.check}", "share", check.failure_rate, check.change)
-        yield FigureRow(flow, name, f"check_failed_{check.check}", "count", check.failed, None, None, None)
+        results = {"failed": check.failed, "unknown": check.unknown, "skipped": check.skipped}
+        for figure, amount in results.items():
+            yield FigureRow(flow, name, f"check_{figure}_{check.check}", "count", amount, None, None, None)
+
+
+def _quality_rows(flow: str, quality: DataQuality) -> Iterator[FigureRow]:
+    """What came late, twice or not at all: sums of each step, and every reason there is."""
+    for one in quality.steps:
+        sums = {
+            "late": one.late, "time_corrected": one.corrected, "merged_as_other": one.merged,
+            "duplicate": one.duplicates, "sent_back": one.sent_back, "lost": one.lost,
+        }  # fmt: skip
+        for name, amount in sums.items():
+            yield FigureRow(flow, one.step, f"{name}_observations", "count", amount, None, None, None)
+        for reason, amount in one.reasons.items():
+            yield FigureRow(flow, one.step, f"left_out_{reason}", "count", amount, None, None, None)
+    for reason, amount in quality.unplaced.items():
+        yield FigureRow("", "", f"left_out_{reason}", "count", amount, None, None, None)
 
 
 def _estimate(flow: str, step: str, figure: str, unit: str, estimate: Estimate, change: ChangeFigure) -> FigureRow:
@@ -124,7 +145,8 @@ def _estimate(flow: str, step: str, figure: str, unit: str, estimate: Estimate, 
     )
 
 
-def _headers() -> list[str]:
+def figure_headers() -> list[str]:
+    """Names of the columns."""
     return [field.name for field in fields(FigureRow)]
 
 
@@ -137,58 +159,7 @@ def report_csv(report: Report) -> str:
     """Comma-separated values in UTF-8, one figure a row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(_headers())
+    writer.writerow(figure_headers())
     for row in figure_rows(report):
         writer.writerow(["" if cell is None else _safe(cell) for cell in astuple(row)])
     return text.getvalue()
-
-
-def report_xlsx(report: Report) -> bytes:
-    """A workbook with the sheets figures, alerts and about.
-
-    Raises:
-        ValueError: the package that writes workbooks is not installed.
-    """
-    try:
-        import xlsxwriter
-    except ImportError as error:
-        raise ValueError("format 'xlsx' needs XlsxWriter; install cxgauge[xlsx]") from error
-    data = io.BytesIO()
-    w, f = report.wording, report.figures
-    text = w.translator.text
-    with xlsxwriter.Workbook(data, {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}) as book:
-        bold = book.add_format({"bold": True, "bottom": 1})
-        title = report.flow.title.in_language(w.language)
-        about: list[tuple[object, ...]] = [
-            (text("{flow}: experience report", flow=title),),
-            (report.headline.text.replace("*", ""),),
-            (report.headline.objective,),
-            (text("Period"), w.period(f.period), w.zone_name(f.period.start)),
-            (text("Compared with"), w.period(f.compared.period) if f.compared else "–"),
-            (text("Owner"), report.flow.owner),
-            *((line,) for line in quality(report)),
-            (text("Made by cxgauge on {at}", at=w.time(report.generated_at // 1)),),
-        ]
-        alerts = [(row.id, row.began, row.what.replace("*", ""), row.state, row.handling) for row in alert_rows(report)]
-        alert_headers = ("id", text("Began"), text("What"), text("State"), text("Handling"))
-        sheets: list[tuple[str, Sequence[str], Sequence[Sequence[object]], tuple[int, ...]]] = [
-            (text("About"), (), about, (40, 44, 20)),
-            (text("Figures"), _headers(), [astuple(row) for row in figure_rows(report)], (18, 24, 32, 9)),
-            (text("Alerts"), alert_headers, alerts, (16, 20, 90, 24, 40)),
-        ]
-        for name, headers, rows, widths in sheets:
-            sheet = book.add_worksheet(name)
-            for column, width in enumerate(widths):
-                sheet.set_column(column, column, width)
-            if headers:
-                sheet.write_row(0, 0, headers, bold)
-                sheet.freeze_panes(1, 0)
-                sheet.autofilter(0, 0, max(1, len(rows)), len(headers) - 1)
-            for number, row in enumerate(rows, 1 if headers else 0):
-                for column, cell in enumerate(row):
-                    if isinstance(cell, str):
-                        sheet.write_string(number, column, cell)
-                    elif cell is not None:
-                        sheet.write(number, column, cell)
-        book.set_properties({"title": title, "created": datetime.fromtimestamp(report.generated_at, UTC)})
-    return data.getvalue()

@@ -9,6 +9,7 @@ from ...alerts.alert import Alert, AlertState, Resolution
 from ..figure_types import ChangeFigure, ChangeStatus, Period, StepFigures
 from ..headline import sentences
 from ..improvement_words import customers_words, measure_words
+from ..quality_words import quality_numbers, unplaced_line
 from ..release_split import RELEASE
 from ..wording import NOTHING, Wording
 from .report import Report
@@ -25,14 +26,17 @@ __all__ = [
     "not_compared",
     "other_deviations",
     "quality",
+    "quality_rows",
+    "step_title",
     "too_few_steps",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeRow:
-    """One compared figure; ``status`` is the code of ``ChangeStatus``, for colours."""
+    """One compared figure; ``name`` is that of its step, ``status`` the code of ``ChangeStatus``, for colours."""
 
+    name: str
     step: str
     measure: str
     levels: str
@@ -79,30 +83,36 @@ def change_rows(report: Report) -> list[ChangeRow]:
     text = w.translator.text
     rows = []
     if _comparable(f.good_rate_change):
-        rows.append(_row(w, text("All steps"), text("Good answers"), f.good_rate_change, rate=True))
+        rows.append(_row(w, "", text("All steps"), text("Good answers"), f.good_rate_change, rate=True))
     for step in f.steps:
         if not any(_comparable(change) for change in _changes(step)):
             continue
         title = report.flow.step(step.step).title.in_language(w.language)
         rows += [
-            _row(w, title, text("Median"), step.p50_change),
-            _row(w, title, text("95th percentile"), step.p95_change),
-            _row(w, title, text("99th percentile"), step.p99_change),
-            _row(w, title, text("Good answers"), step.good_rate_change, rate=True),
-            _row(w, title, text("Wrong or failed"), step.failures_change, rate=True, failures=True),
+            _row(w, step.step, title, text("Median"), step.p50_change),
+            _row(w, step.step, title, text("95th percentile"), step.p95_change),
+            _row(w, step.step, title, text("99th percentile"), step.p99_change),
+            _row(w, step.step, title, text("Good answers"), step.good_rate_change, rate=True),
+            _row(w, step.step, title, text("Wrong or failed"), step.failures_change, rate=True, failures=True),
         ]
-        rows += [
-            _row(w, title, text("Failures of “{check}”", check=w.check_title(report.flow, step.step, check.check)),
-                 check.change, rate=True, failures=True)
-            for check in step.checks
-        ]  # fmt: skip
+        for check in step.checks:
+            name = text("Failures of “{check}”", check=w.check_title(report.flow, step.step, check.check))
+            rows.append(_row(w, step.step, title, name, check.change, rate=True, failures=True))
     return rows
 
 
 def _row(
-    w: Wording, step: str, measure: str, change: ChangeFigure, *, rate: bool = False, failures: bool = False
+    w: Wording,
+    name: str,
+    step: str,
+    measure: str,
+    change: ChangeFigure,
+    *,
+    rate: bool = False,
+    failures: bool = False,
 ) -> ChangeRow:
     return ChangeRow(
+        name,
         step,
         measure,
         w.levels(change, rate=rate),
@@ -275,10 +285,25 @@ def quality(report: Report) -> list[str]:
             text("{count} answers had no usable duration: they count in the rates and not in the percentiles",
                  count=w.count(q.unusable_durations))
         )  # fmt: skip
+    if line := unplaced_line(q.unplaced, w):
+        lines.append(line)
     late = report.generated_at - report.figures.period.end
     if late < 0:
         lines.append(text("The period is not over yet: figures are up to {at}", at=w.time(report.generated_at)))
     return lines
+
+
+def quality_rows(report: Report) -> list[tuple[str, tuple[int, ...]]]:
+    """What came late, twice or not at all, and checks that say nothing, by step: its title and the amounts."""
+    return [(step_title(report, one.step), quality_numbers(one)) for one in report.figures.quality.steps]
+
+
+def step_title(report: Report, step: str) -> str:
+    """The title of a step; of one that is not declared its name, and words where none is known."""
+    if not step:
+        return report.wording.translator.text("step not known")
+    known = any(one.name == step for one in report.flow.steps)
+    return report.flow.step(step).title.in_language(report.wording.language) if known else step
 
 
 def method(report: Report) -> list[str]:
@@ -297,8 +322,8 @@ def method(report: Report) -> list[str]:
         if report.figures.compared.kind.startswith(RELEASE):
             lines.append(
                 text(
-                    "Releases are compared at the newer one's mix of customers and hours, by all other dimensions; what "
-                    "no dimension tells is not evened out. The figures are those of the newer release."
+                    "Releases are compared at the newer one's mix of customers and hours, by all other dimensions; "
+                    "what no dimension tells is not evened out. The figures are those of the newer release."
                 )
             )
         elif report.figures.period.seconds < 7 * 86_400:

@@ -54,6 +54,7 @@ class Catalog:
         self._limit = series_per_step_limit
         self._lock = threading.RLock()
         self._loaded = False
+        self._loaded_newest = (-1, -1)
         self._ids: dict[_Identity, int] = {}
         self._keys: dict[int, SeriesKey] = {}
         self._per_step: Counter[tuple[str, str]] = Counter()
@@ -69,7 +70,8 @@ class Catalog:
         """All series as the database has them now; ``checks`` are the step's, in the store's positions."""
         with self._lock:
             self._ensure_loaded()
-            self._load()
+            if self._newest() != self._loaded_newest:
+                self._load()
             return dict(self._keys)
 
     def series_of(self, ids: Iterable[int], check_widths: Iterable[int] | None = None) -> dict[int, SeriesKey]:
@@ -217,7 +219,14 @@ class Catalog:
             self._load()
             self._loaded = True
 
+    def _newest(self) -> tuple[int, int]:
+        """Changes with every new series and check: numbers are given out one after the other, none is deleted."""
+        with self._database.connection() as connection:
+            row = connection.execute(named_query("write.newest_series")).fetchone()
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
     def _load(self) -> None:
+        self._loaded_newest = self._newest()  # before what is read: what comes between is read again
         with self._database.connection() as connection:
             for number, flow, step, dimensions in connection.execute(named_query("write.all_series")):
                 self._remember(number, _key(flow, step, dimensions))

@@ -39,44 +39,38 @@ WHERE kind <> 'improvement' AND (flow IS NULL OR flow = ANY (%(flows)s)) AND (
 ORDER BY at DESC, event_id DESC LIMIT %(limit)s
 
 -- name: coverage_windows
+-- Windows in columns; checks only of those that have any, which are told by their widths.
 SELECT
-    s.flow, s.step, array_agg(DISTINCT extract(epoch FROM r.window_start)::int8) FILTER (WHERE r.origin <> 1),
-    extract(epoch FROM max(r.window_start + r.window_seconds * interval '1 second') FILTER (WHERE r.origin <> 1))::float8,
-    sum(n.every) FILTER (WHERE r.origin <> 1)::int8, sum(n.every) FILTER (WHERE r.origin = 2)::int8,
-    sum(n.every) FILTER (WHERE r.origin = 1)::int8,
-    sum(n.every - r.abandoned - r.timeout - r.error - r.answered) FILTER (WHERE r.origin <> 1)::int8,
-    sum((SELECT sum(c.amount) FROM unnest(r.checks) WITH ORDINALITY AS c (amount, place) WHERE c.place %% 3 = 0))
-        FILTER (WHERE r.origin <> 1)::int8
-FROM window_rollups AS r JOIN series AS s USING (series_id),
-    LATERAL (SELECT r.good + r.slow + r.stale + r.incomplete + r.wrong + r.abandoned + r.timeout + r.error AS every) AS n
-WHERE r.window_start >= to_timestamp(%(start)s) AND r.window_start < to_timestamp(%(end)s) AND s.flow = ANY (%(flows)s)
-GROUP BY s.flow, s.step
+    array_send(array_agg(series_id)), array_send(array_agg(window_start)), array_send(array_agg(window_seconds::int)),
+    array_send(array_agg(origin)),
+    array_send(array_agg(good + slow + stale + incomplete + wrong + abandoned + timeout + error)),
+    array_send(array_agg(good + slow + stale + incomplete + wrong - answered)),
+    array_send(array_agg(cardinality(checks))), string_agg(array_send(checks), ''::bytea) FILTER (WHERE cardinality(checks) > 0)
+FROM window_rollups
+WHERE window_start >= to_timestamp(%(start)s) AND window_start < to_timestamp(%(end)s) AND series_id = ANY (%(series)s)
 
 -- name: coverage_hours
+-- Hours, and windows that are in none yet.
 SELECT
-    s.flow, s.step, array_agg(DISTINCT extract(epoch FROM date_trunc('hour', r.window_start, 'UTC'))::int8) FILTER (WHERE r.origin <> 1),
-    extract(epoch FROM max(r.ended_at) FILTER (WHERE r.origin <> 1))::float8,
-    sum(r.every) FILTER (WHERE r.origin <> 1)::int8, sum(r.every) FILTER (WHERE r.origin = 2)::int8,
-    sum(r.every) FILTER (WHERE r.origin = 1)::int8, sum(r.answerable - r.answered) FILTER (WHERE r.origin <> 1)::int8,
-    sum((SELECT sum(c.amount) FROM unnest(r.checks) WITH ORDINALITY AS c (amount, place) WHERE c.place %% 3 = 0))
-        FILTER (WHERE r.origin <> 1)::int8
+    array_send(array_agg(series_id)), array_send(array_agg(window_start)), array_send(array_agg(seconds)),
+    array_send(array_agg(origin)),
+    array_send(array_agg(good + slow + stale + incomplete + wrong + abandoned + timeout + error)),
+    array_send(array_agg(good + slow + stale + incomplete + wrong - answered)),
+    array_send(array_agg(cardinality(checks))), string_agg(array_send(checks), ''::bytea) FILTER (WHERE cardinality(checks) > 0)
 FROM (
     SELECT
-        h.series_id, h.window_start, h.window_start + interval '1 hour' AS ended_at, h.origin, h.answered, h.checks,
-        h.good + h.slow + h.stale + h.incomplete + h.wrong + h.abandoned + h.timeout + h.error AS every,
-        h.good + h.slow + h.stale + h.incomplete + h.wrong AS answerable
-    FROM hour_rollups AS h
-    WHERE h.window_start >= to_timestamp(%(start)s) AND h.window_start < to_timestamp(%(end)s)
+        series_id, window_start, 3600 AS seconds, origin, good, slow, stale, incomplete, wrong, abandoned, timeout, error,
+        answered, checks
+    FROM hour_rollups
+    WHERE window_start >= to_timestamp(%(start)s) AND window_start < to_timestamp(%(end)s) AND series_id = ANY (%(series)s)
     UNION ALL
     SELECT
-        w.series_id, w.window_start, w.window_start + w.window_seconds * interval '1 second', w.origin, w.answered, w.checks,
-        w.good + w.slow + w.stale + w.incomplete + w.wrong + w.abandoned + w.timeout + w.error,
-        w.good + w.slow + w.stale + w.incomplete + w.wrong
-    FROM window_rollups AS w
-    WHERE w.window_start >= to_timestamp(%(start)s) AND w.window_start < to_timestamp(%(end)s) AND NOT w.rolled
-) AS r JOIN series AS s USING (series_id)
-WHERE s.flow = ANY (%(flows)s)
-GROUP BY s.flow, s.step
+        series_id, window_start, window_seconds, origin, good, slow, stale, incomplete, wrong, abandoned, timeout, error,
+        answered, checks
+    FROM window_rollups
+    WHERE window_start >= to_timestamp(%(start)s) AND window_start < to_timestamp(%(end)s) AND series_id = ANY (%(series)s)
+        AND NOT rolled
+) AS rows
 
 -- name: newest_baseline
 SELECT extract(epoch FROM learned_at)::float8, extract(epoch FROM history_from)::float8, extract(epoch FROM history_through)::float8

@@ -15,15 +15,17 @@ WHERE flow = %(flow)s AND detected_at >= to_timestamp(%(start)s) AND detected_at
 ORDER BY detected_at, deviation_id LIMIT %(limit)s
 
 -- name: span_of_flow
-SELECT
-    extract(epoch FROM least(
-        (SELECT min(window_start) FROM window_rollups WHERE series_id = ANY (%(series)s)),
-        (SELECT min(window_start) FROM hour_rollups WHERE series_id = ANY (%(series)s))
-    ))::float8,
-    extract(epoch FROM greatest(
-        (SELECT max(window_start) FROM window_rollups WHERE series_id = ANY (%(series)s)),
-        (SELECT max(window_start) FROM hour_rollups WHERE series_id = ANY (%(series)s))
-    ))::float8
+-- One look into an index a series, however much there is of it.
+SELECT extract(epoch FROM min(least(w.first, h.first)))::float8, extract(epoch FROM max(greatest(w.last, h.last)))::float8
+FROM unnest(%(series)s::int[]) AS one (series_id),
+    LATERAL (
+        SELECT min(window_start) AS first, max(window_start) AS last FROM window_rollups
+        WHERE window_rollups.series_id = one.series_id
+    ) AS w,
+    LATERAL (
+        SELECT min(window_start) AS first, max(window_start) AS last FROM hour_rollups
+        WHERE hour_rollups.series_id = one.series_id
+    ) AS h
 
 -- name: overview_windows
 -- Two kinds of rows: sums by series (start is null), and sums by flow and span of time (series_id is null).

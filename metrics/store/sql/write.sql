@@ -36,6 +36,9 @@ COPY hour_rollups (
     incomplete, wrong, abandoned, timeout, error, window_seconds, origin, buckets, bucket_counts, checks
 ) FROM STDIN (FORMAT binary)
 
+-- name: newest_series
+SELECT coalesce((SELECT max(series_id) FROM series), 0), (SELECT count(*) FROM checks)
+
 -- name: all_series
 SELECT series_id, flow, step, dimensions FROM series
 
