@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import threading
 from pathlib import Path
 
 from .files import Files
+from .segment import NEW_SUFFIX, SEGMENT_SUFFIX, SegmentHeader
 
-__all__ = ["OpenSegment"]
+__all__ = ["OpenSegment", "create_segment"]
 
 
 class OpenSegment:
@@ -65,3 +68,39 @@ class OpenSegment:
                 self.failed = error
                 raise
             self.synced = reached
+
+
+def create_segment(files: Files, source: Path, header: SegmentHeader, carried: bytes, *, created: float) -> OpenSegment:
+    """Make a segment in the folder of its source, which readers see only once header and carried records are on disk.
+
+    Args:
+        files: System calls.
+        source: The folder.
+        header: The segment's header.
+        carried: Records that the segment before could not keep.
+        created: Now, seconds since 1970.
+
+    Raises:
+        OSError: the disk is full or failed; nothing is left of the segment.
+    """
+    path = source / f"{header.number:016d}{SEGMENT_SUFFIX}"
+    new = path.with_name(path.name + NEW_SUFFIX)
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()
+    descriptor = files.create(new)
+    beginning = header.to_bytes()
+    try:
+        data = beginning + carried
+        if files.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        files.sync(descriptor)
+        files.rename(new, path)
+        files.sync_directory(source)
+    except OSError:
+        files.close(descriptor)
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+    return OpenSegment(
+        files, descriptor, path, number=header.number, size=len(data), start=len(beginning), created=created
+    )

@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Literal
 from ...metrics.observation import ObservationBatch
 from .files import Files
 from .limits import SpoolLimits
-from .open_segment import OpenSegment
+from .open_segment import OpenSegment, create_segment
 from .segment import (
     CREATING_PREFIX,
     LOCK_NAME,
-    NEW_SUFFIX,
-    SEGMENT_SUFFIX,
     SegmentHeader,
     SpoolError,
     SpoolFull,
@@ -228,28 +226,11 @@ class SpoolWriter:
         self._segment = self._create_segment(1, previous_end=0, carried=b"")
 
     def _create_segment(self, number: int, *, previous_end: int, carried: bytes) -> OpenSegment:
-        """Make a segment that readers see only once header and carried records are on disk."""
         now = self._clock()
-        header = SegmentHeader(number, self.source, int(now * 1_000_000), previous_end, len(carried)).to_bytes()
-        path = self._path / f"{number:016d}{SEGMENT_SUFFIX}"
-        new = path.with_name(path.name + NEW_SUFFIX)
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        descriptor = self._files.create(new)
-        try:
-            data = header + carried
-            if self._files.write(descriptor, data) != len(data):
-                raise OSError(errno.ENOSPC, "No space left on device")
-            self._files.sync(descriptor)
-            self._files.rename(new, path)
-            self._files.sync_directory(self._path)
-        except OSError:
-            self._files.close(descriptor)
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
-        self._limits.add(len(data))
-        return OpenSegment(self._files, descriptor, path, number=number, size=len(data), start=len(header), created=now)
+        header = SegmentHeader(number, self.source, int(now * 1_000_000), previous_end, len(carried))
+        segment = create_segment(self._files, self._path, header, carried, created=now)
+        self._limits.add(segment.written)
+        return segment
 
     def _writable(self, size: int) -> OpenSegment:
         """The segment to append ``size`` bytes to, after limits and rotation."""

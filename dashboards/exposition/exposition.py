@@ -29,85 +29,26 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar
 
 from ...alerts.alert import Alert
 from ...metrics.names import Label
 from ...metrics.names import Metric as Name
-from ...metrics.observation import RECORD, ObservationBatch, SeriesKey, Source
-from ...metrics.rollup import ANSWERED
-from ...metrics.specification.flow import FlowSpec, StepSpec
-from ...metrics.verdict import VERDICT_COUNT, CheckResult, Verdict
+from ...metrics.observation import ObservationBatch, SeriesKey, Source
+from ...metrics.specification.flow import FlowSpec
+from ...metrics.verdict import Verdict
 from .alerts import alert_families
-from .buckets import duration_bounds
 from .exponential import DurationCounts, DurationPoint
 from .health import HealthFigures, health_families
+from .step_figures import RESULTS, StepFigures, by_step, exemplar_of
 
 __all__ = ["Exposition", "HealthFigures"]
 
 _log = logging.getLogger(__name__)
 _STEP = [Label.FLOW, Label.STEP]
-_ANSWERED = np.isin(np.arange(VERDICT_COUNT), ANSWERED)
 _UNCOUNTED = {Source.PROBE: "probe", Source.IMPORT: "import", Source.SIMULATED: "simulated"}
 _UNKNOWN_STEP = "unknown_step"
 _RATIO_WINDOW_SECONDS = 300.0
 _RATIO_PARTS = 10
-_NO_TRACE = np.void(bytes(16))
-_RESULTS = (CheckResult.PASS, CheckResult.FAIL, CheckResult.UNKNOWN)
-
-
-class _StepFigures:
-    """The counters of one step."""
-
-    def __init__(self, flow: FlowSpec, step: StepSpec, durations: DurationCounts | None) -> None:
-        self.labels = [flow.name, step.name]
-        self.step = step
-        self.bounds = np.array([*duration_bounds(step), np.inf])
-        self.buckets = np.zeros(len(self.bounds), dtype=np.int64)
-        self.exemplars = np.zeros(len(self.bounds), dtype=RECORD)  # the last traced observation of each bucket
-        self.durations = durations
-        self.sum_seconds = 0.0
-        self.timely = 0
-        self.verdicts = np.zeros(VERDICT_COUNT, dtype=np.int64)
-        self.verdict_exemplars = np.zeros(VERDICT_COUNT, dtype=RECORD)
-        self.last_observed_us: int | None = None
-        across = [check.name for check in flow.across_of(step.name)]  # recorded with the later answer, of either step
-        self.checks = {name: np.zeros(len(_RESULTS), dtype=np.int64) for name in (*step.check_names, *across)}
-
-    def carry_over(self, earlier: _StepFigures) -> None:
-        """Go on from the counters of ``earlier``; the histogram only if its bounds are still the same."""
-        self.verdicts, self.verdict_exemplars = earlier.verdicts, earlier.verdict_exemplars
-        self.last_observed_us, self.timely = earlier.last_observed_us, earlier.timely
-        self.durations = earlier.durations
-        self.checks.update({name: counts for name, counts in earlier.checks.items() if name in self.checks})
-        if np.array_equal(self.bounds, earlier.bounds):
-            self.buckets, self.exemplars, self.sum_seconds = earlier.buckets, earlier.exemplars, earlier.sum_seconds
-
-    def count(self, records: NDArray[np.void]) -> None:
-        """Add observations of this step."""
-        verdict = records["verdict"]
-        self.verdicts += np.bincount(verdict, minlength=VERDICT_COUNT)[:VERDICT_COUNT]
-        newest = int(records["observed_at_us"].max())
-        self.last_observed_us = newest if self.last_observed_us is None else max(newest, self.last_observed_us)
-        _remember(self.verdict_exemplars, verdict, records)
-        duration = records["duration_seconds"]
-        timed = records[_ANSWERED[verdict] & (duration >= 0) & (duration < np.inf)]
-        if len(timed):
-            seconds = timed["duration_seconds"]
-            position = np.searchsorted(self.bounds, seconds)  # the first bound that is not below
-            self.buckets += np.bincount(position, minlength=len(self.bounds))
-            self.sum_seconds += float(seconds.sum())
-            if self.durations is not None:
-                self.durations.add(seconds)
-            self.timely += int((seconds <= self.step.timeliness.target_seconds).sum())
-            _remember(self.exemplars, position, timed)
-
-    def count_checks(self, names: tuple[str, ...], bits: NDArray[np.int64]) -> None:
-        """Add the results of checks; ``names`` are those of the bit pairs of ``bits``."""
-        for position, name in enumerate(names):
-            if name in self.checks:
-                results = np.bincount((bits >> np.int64(2 * position)) & 3, minlength=4)
-                self.checks[name] += results[[int(result) for result in _RESULTS]]
 
 
 @dataclass(slots=True)
@@ -146,7 +87,7 @@ class Exposition(Collector):
         self._clock = clock
         self._exponential = exponential
         self._lock = threading.Lock()
-        self._steps: dict[tuple[str, str], _StepFigures] = {}
+        self._steps: dict[tuple[str, str], StepFigures] = {}
         self._uncounted: Counter[str] = Counter()
         self._parts: deque[_Part] = deque()
         self._baselines: dict[tuple[str, str], float] = {}
@@ -160,7 +101,7 @@ class Exposition(Collector):
         """Take over a new specification; counters of steps that are still there go on."""
         with self._lock:
             steps = {
-                (flow.name, step.name): _StepFigures(
+                (flow.name, step.name): StepFigures(
                     flow, step, DurationCounts(self._clock()) if self._exponential else None
                 )
                 for flow in flows.values()
@@ -175,7 +116,7 @@ class Exposition(Collector):
         """Count a batch; observations of flows and steps that are not specified are counted as such."""
         records, table = self._countable(batch)
         with self._lock:
-            for key, rows in _by_step(table, records):
+            for key, rows in by_step(table, records):
                 self._observe_step(key, rows, table)
 
     def set_baselines(self, seconds: Mapping[tuple[str, str], float]) -> None:
@@ -289,13 +230,13 @@ class Exposition(Collector):
             Name.LAST_OBSERVATION_SECONDS, "When the newest observation arrived (seconds since 1970).", labels=_STEP
         )
         for figures in self._steps.values():
-            duration.add_metric(figures.labels, buckets=_buckets(figures), sum_value=figures.sum_seconds)
+            duration.add_metric(figures.labels, buckets=figures.cumulative_buckets(), sum_value=figures.sum_seconds)
             timely.add_metric(figures.labels, figures.timely)
             for verdict in Verdict:
-                count, exemplar = int(figures.verdicts[verdict]), _exemplar(figures.verdict_exemplars[verdict], 1.0)
+                count, exemplar = int(figures.verdicts[verdict]), exemplar_of(figures.verdict_exemplars[verdict], 1.0)
                 verdicts.add_metric([*figures.labels, verdict.label], count, exemplar=exemplar)
             for check, results in figures.checks.items():
-                for result, count in zip(_RESULTS, results.tolist(), strict=True):
+                for result, count in zip(RESULTS, results.tolist(), strict=True):
                     checks.add_metric([*figures.labels, check, result.label], count)
             if figures.last_observed_us is not None:
                 last.add_metric(figures.labels, figures.last_observed_us / 1e6)
@@ -328,52 +269,3 @@ class Exposition(Collector):
             if key in self._steps:
                 family.add_metric(list(key), seconds)
         return family
-
-
-def _by_step(
-    table: tuple[SeriesKey, ...], records: NDArray[np.void]
-) -> Iterator[tuple[tuple[str, str], NDArray[np.void]]]:
-    """The records of each step, in the order they came."""
-    numbers: dict[tuple[str, str], int] = {}
-    code_of_series = [numbers.setdefault((key.flow, key.step), len(numbers)) for key in table]
-    if len(numbers) == 1:
-        if len(records):
-            yield next(iter(numbers)), records
-        return
-    code = np.array(code_of_series, dtype=np.int64)[records["series"]] if len(records) else np.empty(0, np.int64)
-    order = np.argsort(code, kind="stable")
-    ends = np.cumsum(np.bincount(code, minlength=len(numbers)))
-    for key, number in numbers.items():
-        start = int(ends[number - 1]) if number else 0
-        rows = order[start : int(ends[number])]
-        if len(rows):
-            yield key, records[rows]
-
-
-def _remember(exemplars: NDArray[np.void], position: NDArray[np.integer], records: NDArray[np.void]) -> None:
-    """Keep the last traced observation of each position as its exemplar."""
-    traced = np.flatnonzero(records["trace_id"] != _NO_TRACE)
-    last = np.full(len(exemplars), -1)
-    last[position[traced]] = traced  # of several, the last stays
-    places = np.flatnonzero(last >= 0)
-    exemplars[places] = records[last[places]]
-
-
-def _exemplar(record: np.void, value: float) -> Exemplar | None:
-    """The exemplar that leads to the trace of ``record``, if it has one."""
-    if record["trace_id"] == _NO_TRACE:
-        return None
-    labels = {"trace_id": record["trace_id"].tobytes().hex()}
-    if span := int(record["span_id"]):
-        labels["span_id"] = f"{span & 0xFFFF_FFFF_FFFF_FFFF:016x}"
-    return Exemplar(labels, value, int(record["observed_at_us"]) / 1e6)
-
-
-def _buckets(figures: _StepFigures) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
-    rows: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
-    running = np.cumsum(figures.buckets).tolist()
-    for bound, count, record in zip(figures.bounds.tolist(), running, figures.exemplars, strict=True):
-        name = "+Inf" if bound == np.inf else str(bound)
-        exemplar = _exemplar(record, float(record["duration_seconds"]))
-        rows.append((name, count) if exemplar is None else (name, count, exemplar))
-    return rows
