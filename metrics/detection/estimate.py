@@ -18,6 +18,7 @@ from ..deviation import DeviationKind, Scope
 from .calendar import local_time
 from .detector import Detector
 from .input import Measurements
+from .interval import plain_rate_interval
 
 __all__ = ["Estimate", "estimate"]
 
@@ -32,6 +33,7 @@ class Estimate:
     """A log-ratio with its standard error and 95 % interval, levels before and after, and the observations behind it.
 
     For failures and tails the levels are rates; for durations ``before`` and ``after`` are geometric means in seconds.
+    ``ends`` of the interval are given where it is lopsided.
     """
 
     effect: float
@@ -39,16 +41,17 @@ class Estimate:
     before: float
     after: float
     observations: int
+    ends: tuple[float, float] | None = None
 
     @property
     def low(self) -> float:
         """Lower end of the 95 % interval."""
-        return self.effect - _Z95 * self.error
+        return self.effect - _Z95 * self.error if self.ends is None else self.ends[0]
 
     @property
     def high(self) -> float:
         """Upper end of the 95 % interval."""
-        return self.effect + _Z95 * self.error
+        return self.effect + _Z95 * self.error if self.ends is None else self.ends[1]
 
 
 def estimate(
@@ -157,4 +160,5 @@ def _ratio(
     dispersion = min(float(count.dispersion[test]), _DISPERSION_LIMIT)
     error = float(np.sqrt(1 / (seen + 0.25) + dispersion / len(starts)))
     effect = float(np.log((seen + 0.25) / (expected + 0.25)))
-    return Estimate(effect, error, expected / tried, seen / tried, round(tried))
+    _, low, high = plain_rate_interval(seen, expected, len(starts), dispersion)
+    return Estimate(effect, error, expected / tried, seen / tried, round(tried), (min(low, effect), max(high, effect)))

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["corrected_interval", "rate_interval"]
+__all__ = ["corrected_interval", "plain_rate_interval", "rate_interval"]
 
 Floats = NDArray[Any]  # float64
 
 _SELECTION = 2.0
 _WIDTH = 2.3
+_Z95 = 1.959964
 _AT_LEAST, _AT_MOST = -2.0, 7.0  # log-ratios of rates that are thought of
 _GRID = np.linspace(_AT_LEAST, _AT_MOST, 1_801)
 _RATIOS = np.exp(_GRID) - 1.0
@@ -50,14 +51,31 @@ def rate_interval(failed: Floats, expected: Floats, windows: Floats, dispersion:
         windows: How many windows that is.
         dispersion: Over-dispersion of a window.
     """
-    counts, usual = np.maximum(failed - 1.0, 0.25), np.maximum(expected, 1e-9)
+    effect, low, high = _profile(np.maximum(failed - 1.0, 0.25), expected, windows, dispersion, _WIDTH)
+    error = (effect - low) / _WIDTH
+    less = min(_SELECTION * error**2 / max(effect, 0.1), 0.5 * max(effect, 0.0))
+    return effect - less, low - less, high
+
+
+def plain_rate_interval(
+    failed: float, expected: float, windows: float, dispersion: float
+) -> tuple[float, float, float]:
+    """:func:`rate_interval` of windows that had no part in raising an alarm: nothing was selected.
+
+    Without a failure the effect and the lower end are the least that is thought of, ``e^-2`` of the usual rate.
+    """
+    return _profile(np.array([failed]), np.array([expected]), np.array([windows]), dispersion, _Z95)
+
+
+def _profile(
+    counts: Floats, expected: Floats, windows: Floats, dispersion: float, width: float
+) -> tuple[float, float, float]:
+    """The log-ratio that is likeliest for the start that fits best, and where the likelihood is ``width²/2`` less."""
+    usual = np.maximum(expected, 1e-9)
     likelihood = counts[:, None] * _GRID - usual[:, None] * _RATIOS
     start = int(likelihood.max(axis=1).argmax())
     scale = 1.0 + dispersion * counts[start] / max(float(windows[start]), 1.0)
     likelihood = likelihood.max(axis=0) / scale
     best = int(likelihood.argmax())
-    inside = np.flatnonzero(likelihood >= likelihood[best] - _WIDTH**2 / 2)
-    effect, low, high = float(_GRID[best]), float(_GRID[inside[0]]), float(_GRID[inside[-1]])
-    error = (effect - low) / _WIDTH
-    less = min(_SELECTION * error**2 / max(effect, 0.1), 0.5 * max(effect, 0.0))
-    return effect - less, low - less, high
+    inside = np.flatnonzero(likelihood >= likelihood[best] - width**2 / 2)
+    return float(_GRID[best]), float(_GRID[inside[0]]), float(_GRID[inside[-1]])

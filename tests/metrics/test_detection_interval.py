@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cxgauge.metrics.detection.count import CountState, advance_count
-from cxgauge.metrics.detection.interval import corrected_interval, rate_interval
+from cxgauge.metrics.detection.interval import corrected_interval, plain_rate_interval, rate_interval
 
 RATIOS = np.array([1.5, 2.0, 4.0, 10.0])
 SERIES = 400
@@ -70,3 +70,16 @@ def test_a_location_is_shrunk_to_what_selection_leaves():
     assert effect == pytest.approx(0.2 * (1 - 2 / 16))
     assert low < effect < high
     assert corrected_interval(-0.2, 0.05)[0] == pytest.approx(-effect)
+
+
+@pytest.mark.parametrize(("usual", "ratio"), [(0.5, 3.0), (4.0, 1.0), (30.0, 2.0), (400.0, 0.7)])
+def test_intervals_of_what_was_not_selected_hold_the_truth_nineteen_times_in_twenty(usual, ratio):
+    counts = np.random.default_rng(3).poisson(usual * ratio, 2_000)
+    ends = np.array([plain_rate_interval(float(count), usual, 10.0, 0.0)[1:] for count in counts])
+    assert 0.92 <= np.mean((ends[:, 0] <= np.log(ratio)) & (np.log(ratio) <= ends[:, 1])) <= 0.99
+
+
+def test_no_failure_at_all_has_an_upper_end():
+    _, low, high = plain_rate_interval(0.0, 5.0, 10.0, 0.0)
+    assert low == -2.0
+    assert -1.5 < high < 0.0
