@@ -210,13 +210,18 @@ class ShiftFollower:
 
     def _alarms(self, now: Floats) -> list[Event]:
         state = self.state
-        over = state.evidence - self._profile.shift.threshold
+        over = state.evidence >= self._profile.shift.threshold
+        near = np.flatnonzero(over.any(axis=0))
+        if not len(near):
+            return []
         # a disturbance that has just ended is not reported: the last window must still show much of the shift
-        mean = state.score / np.maximum(state.weight, 1e-30)
+        mean = state.score[:, near] / np.maximum(state.weight[:, near], 1e-30)
         share = np.where(np.abs(mean) >= np.log(self._settings.spike_effect), _LASTING_SPIKE, _LASTING)
-        lasting = state.last * np.sign(mean) >= share * np.abs(mean)
-        reaching = (over >= 0) & lasting
-        candidates = np.flatnonzero(reaching.any(axis=0))
+        last = state.residual[near] - state.from_fast[:, near] - state.from_slow[:, near]
+        lasting = last * np.sign(mean) >= share * np.abs(mean)
+        reaching = np.zeros(over.shape, dtype=bool)
+        reaching[:, near] = over[:, near] & lasting
+        candidates = near[reaching[:, near].any(axis=0)]
         held = [q for q in candidates[candidates < self._scopes] if not self._beats_rivals(int(q), reaching[:, q])]
         candidates = np.setdiff1d(candidates, held)
         events: list[Event] = []

@@ -97,7 +97,10 @@ class ShiftState:
 
     def part(self, scopes: slice) -> ShiftState:
         """Some scopes; a view, so that what is done to it is done to the whole."""
-        return ShiftState(*(getattr(self, item.name)[..., scopes] for item in fields(self)))
+        return ShiftState(*(getattr(self, name)[..., scopes] for name in _NAMES))
+
+
+_NAMES = tuple(item.name for item in fields(ShiftState))
 
 
 def advance_shift(
@@ -157,6 +160,8 @@ def _advance(
     state.p_fast += fast_variance * (1 - f * f)
     state.p_slow *= s * s
     state.p_slow += slow_variance * (1 - s * s)
+    if not seen.any() and not state.evidence.any():
+        return  # a window that says nothing (no mix of a single cell, no data) of what nothing is known about
     for fading, factor in (
         (state.echo_fast, f),
         (state.echo_slow, s),
