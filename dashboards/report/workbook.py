@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..figure_types import ChangeFigure, Estimate
+from ..quality_words import quality_headings
 from ..wording import Wording
 from .conclusion_view import conclusion_rows
 from .report import Report
 from .table import figure_headers, figure_rows
-from .view import alert_rows, change_rows, quality
+from .view import alert_rows, change_rows, quality, quality_rows
 
 __all__ = ["report_xlsx"]
 
@@ -86,10 +87,11 @@ def _sheets(report: Report) -> Iterator[_Sheet]:
     if report.figures.funnel is not None and report.figures.funnel.instances:
         yield _funnel(report)
     yield _alerts(report)
-    headers = figure_headers()
+    yield _quality(report)
+    text, headers = _text(report), figure_headers()
     rows = [astuple(row) for row in figure_rows(report)]
     formats = [_PLAIN] * 4 + [_FIGURE] * (len(headers) - 4)
-    yield _Sheet(_text(report)("Figures"), headers, formats, (18, 24, 34, 10, *[14] * (len(headers) - 4)), rows)
+    yield _Sheet(text("Figures"), headers, formats, (18, 24, 34, 10, *[14] * (len(headers) - 4)), rows)
 
 
 def _text(report: Report) -> Any:
@@ -210,16 +212,25 @@ def _checks(report: Report) -> _Sheet:
     count = text("count")
     headers = (
         text("Step"), text("Check"), _unit(w, text("Passed"), count), _unit(w, text("Failed"), count),
-        *_interval(w, text("Failure rate"), "%"), _unit(w, text("Unknown"), count),
+        *_interval(w, text("Failure rate"), "%"), _unit(w, text("Unknown"), count), _unit(w, text("Skipped"), count),
     )  # fmt: skip
     rows = [
         (_title(report, step.step), w.check_title(report.flow, step.step, check.check), check.passed, check.failed,
-         *_ends(check.failure_rate), check.unknown)
+         *_ends(check.failure_rate), check.unknown, check.skipped)
         for step in report.figures.steps
         for check in step.checks
     ]  # fmt: skip
-    formats = (_PLAIN, _PLAIN, _COUNT, _COUNT, _SHARE, _SHARE, _SHARE, _COUNT)
-    return _Sheet(text("Checks of the answers"), headers, formats, (24, 34, *[14] * 6), rows)
+    formats = (_PLAIN, _PLAIN, _COUNT, _COUNT, _SHARE, _SHARE, _SHARE, _COUNT, _COUNT)
+    return _Sheet(text("Checks of the answers"), headers, formats, (24, 34, *[14] * 7), rows)
+
+
+def _quality(report: Report) -> _Sheet:
+    w, text = report.wording, _text(report)
+    headings = quality_headings(w)
+    headers = (text("Step"), *(_unit(w, heading, text("count")) for heading in headings))
+    rows = [(title, *amounts) for title, amounts in quality_rows(report)]
+    formats = (_PLAIN, *[_COUNT] * len(headings))
+    return _Sheet(text("Late, doubled and lost"), headers, formats, (24, *[16] * len(headings)), rows)
 
 
 def _funnel(report: Report) -> _Sheet:

@@ -75,7 +75,8 @@ def test_csv_has_units_and_marks_what_a_spreadsheet_would_run(report: Report) ->
 def test_workbook_has_numbers_as_numbers(report: Report) -> None:
     book = openpyxl.load_workbook(io.BytesIO(report_xlsx(report)))
     assert book.sheetnames == [
-        "About", "Steps", "Verdict by step", "Changes", "Verdicts", "Checks of the answers", "Alerts", "Figures"
+        "About", "Steps", "Verdict by step", "Changes", "Verdicts", "Checks of the answers", "Alerts",
+        "Late, doubled and lost", "Figures",
     ]  # fmt: skip
     sheet = book["Figures"]
     headers = [cell.value for cell in sheet[1]]
