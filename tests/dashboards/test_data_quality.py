@@ -190,11 +190,12 @@ def test_the_pages_say_it_beside_the_figures(pages: Pages) -> None:
 
 def test_people_who_see_some_flows_see_no_counts_of_others(store: Store, flow: FlowSpec, today: Period) -> None:
     wording = Wording("en", Config.parse("timezone: Asia/Shanghai", "cxgauge.yml", Path()).timezone)
-    for scope, late, unplaced in (
+    cases: tuple[tuple[DataScope, int, dict[str, int]], ...] = (
         (DataScope.of(flows=["bill_inquiry"]), 12, {}),
         (DataScope.of(flows=["other_flow"]), 0, {}),
         (DataScope.of(dimensions={"channel": ["app"]}), 0, {}),
-    ):
+    )
+    for scope, late, unplaced in cases:
         report = build_report(store.restricted(scope), flow, today, None, wording, now=today.end)
         assert sum(one.late for one in report.figures.quality.steps) == late
         assert report.figures.quality.unplaced == unplaced
