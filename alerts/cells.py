@@ -34,6 +34,7 @@ class CellMap:
             entry = (frozenset(key.dimensions), float(traffic[index]), index)
             self._by_step.setdefault((key.flow, key.step), []).append(entry)
         self._similar: dict[_Identity, int | None] = {}
+        self._by_number: dict[int, int | None] = {}
 
     def cell(self, key: SeriesKey) -> int | None:
         """The cell of a series, or the most similar one; ``None`` for an unknown step."""
@@ -49,9 +50,11 @@ class CellMap:
         return self._similar[identity]
 
     def cells(self, keys: Mapping[int, SeriesKey]) -> dict[int, int]:
-        """Cells of numbered series; those of unknown steps are left out."""
-        found = {number: self.cell(key) for number, key in keys.items()}
-        return {number: cell for number, cell in found.items() if cell is not None}
+        """Cells of series by their number in the store, which always means the same; unknown steps are left out."""
+        known = self._by_number
+        for number in keys.keys() - known.keys():
+            known[number] = self.cell(keys[number])
+        return {number: cell for number in keys if (cell := known[number]) is not None}
 
     def unknown(self, keys: Iterable[SeriesKey]) -> list[SeriesKey]:
         """The series that have no cell of their own."""
