@@ -55,7 +55,7 @@ def backtest(
     bucket_lo: Annotated[float, typer.Option(help="Lower end of histogram bucket 0, as ln seconds.")] = -4.0,
     bucket_width: Annotated[float, typer.Option(help="Width of a histogram bucket in ln seconds.")] = 0.125,
     language: Annotated[
-        BacktestLanguage | None, typer.Option(help="With --flow: en or zh; by default the configuration's.")
+        BacktestLanguage | None, typer.Option(help="en or zh; by default English, with --flow the configuration's.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="With --flow: configuration file.")] = None,
 ) -> None:
@@ -75,19 +75,20 @@ def backtest(
     Example:  cxgauge backtest --flow bill_inquiry --from 7d --nulls --language zh
     Example:  cxgauge backtest --nulls --history past.csv.gz --input quiet.csv.gz --output events.csv
     """
+    chosen: Language | None = None if language is None else "zh" if language is BacktestLanguage.CHINESE else "en"
     if flow is not None:
         if history is not None or input_ is not None:
             raise typer.BadParameter("--flow reads the own store; leave out --history and --input")
         from ._backtest import backtest_store
 
-        chosen: Language | None = None if language is None else "zh" if language is BacktestLanguage.CHINESE else "en"
         budget = false_alarms_per_series_month
         spike = spike_windows, spike_effect
         backtest_store(flow, start, end, config, output, budget, spike, nulls=nulls, language=chosen)
         return
     if history is None or input_ is None or output is None:
         raise typer.BadParameter("--history, --input and --output are needed, or --flow for the own store")
-    from ..metrics.backtest.backtest import promise_kept, run_backtest
+    from ..dashboards.backtest_words import promise_lines, recording_line
+    from ..metrics.backtest.backtest import promise_of, run_backtest
     from ..metrics.backtest.file import RecordingError, read_recording, write_events
     from ..metrics.detection.input import BucketGrid
     from ..metrics.detection.settings import DetectionSettings
@@ -108,5 +109,6 @@ def backtest(
         raise typer.Exit(1) from error
     paged = sum(event.kind in ("up", "tail", "fail") for event in events)
     if nulls:
-        typer.echo(promise_kept(stream, paged, budget))
-    typer.echo(f"{len(stream.names)} series followed, {paged} alarms, {len(events) - paged} other events: {output}")
+        for line in promise_lines(promise_of(stream, paged, budget), 0, chosen or "en"):
+            typer.echo(line)
+    typer.echo(recording_line(len(stream.names), paged, len(events) - paged, output, chosen or "en"))

@@ -1,4 +1,4 @@
-"""The words of a backtest of the own store: table, summary and legend, in English and Chinese."""
+"""The words of a backtest: table, summary and legend, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..metrics.specification.flow import FlowSpec
 from ..metrics.store.events import StoredEvent
 from ..metrics.translation import Language, Translator, translator
 
-__all__ = ["BacktestWords"]
+__all__ = ["BacktestWords", "promise_lines", "recording_line"]
 
 _NONE = "–"
 
@@ -31,7 +31,7 @@ class BacktestWords:
     @property
     def translator(self) -> Translator:
         """The catalogue of this package."""
-        return translator(Path(__file__).with_name("locale"), self.language)
+        return _catalogue(self.language)
 
     def header(self) -> tuple[str, ...]:
         """Heads of the table's columns."""
@@ -123,24 +123,7 @@ class BacktestWords:
 
     def promise(self, promise: Promise, left_out: int) -> list[str]:
         """The promise beside what was observed, if nothing was wrong in the span."""
-        text, (low, high) = self.translator.text, promise.interval
-        lines = [
-            text(
-                "promised {promised}, observed {observed} false alarms a series-month "
-                "(95 % interval {low} to {high}; {alarms} in {months} series-months)",
-                promised=f"{promise.promised:g}", observed=f"{promise.observed:.2f}", low=f"{low:.2f}",
-                high=f"{high:.2f}", alarms=promise.alarms, months=f"{promise.months:.2f}",
-            )
-        ]  # fmt: skip
-        if left_out:
-            lines.append(text("{count} alerts in incidents and maintenance were left out", count=left_out))
-        if promise.is_broken:
-            lines.append(text("more than promised, beyond chance: was nothing wrong in this span?"))
-        elif high > promise.promised:
-            lines.append(text("the span is too short to say that the promise is kept; it is not seen to be broken"))
-        else:
-            lines.append(text("the promise is kept"))
-        return lines
+        return promise_lines(promise, left_out, self.language)
 
     def _minutes(self, seconds: float) -> str:
         return self.translator.text("{minutes} min", minutes=f"{seconds / 60:.1f}")
@@ -149,3 +132,43 @@ class BacktestWords:
 def _change(effect: float) -> str:
     ratio = math.exp(max(min(effect, 50.0), -50.0))
     return f"×{ratio:.2g}" if ratio >= 2 else f"{(ratio - 1) * 100:+.1f} %"
+
+
+def promise_lines(promise: Promise, left_out: int, language: Language) -> list[str]:
+    """The promise beside what was observed, if nothing was wrong in what was judged; ``left_out`` alerts apart."""
+    text = _catalogue(language).text
+    if promise.months == 0:
+        return [text("no data, so nothing can be said about the promise")]
+    low, high = promise.interval
+    lines = [
+        text(
+            "promised {promised}, observed {observed} false alarms a series-month "
+            "(95 % interval {low} to {high}; {alarms} in {months} series-months)",
+            promised=f"{promise.promised:g}", observed=f"{promise.observed:.2f}", low=f"{low:.2f}",
+            high=f"{high:.2f}", alarms=promise.alarms, months=f"{promise.months:.2f}",
+        )
+    ]  # fmt: skip
+    if left_out:
+        lines.append(text("{count} alerts in incidents and maintenance were left out", count=left_out))
+    if promise.is_broken:
+        lines.append(text("more than promised, beyond chance: was nothing wrong in this span?"))
+    elif high > promise.promised:
+        lines.append(text("the span is too short to say that the promise is kept; it is not seen to be broken"))
+    else:
+        lines.append(text("the promise is kept"))
+    return lines
+
+
+def recording_line(series: int, alarms: int, others: int, path: Path, language: Language) -> str:
+    """How much of a recording was judged and found, and where the events are."""
+    return _catalogue(language).text(
+        "{series} series followed, {alarms} alarms, {others} other events: {path}",
+        series=series,
+        alarms=alarms,
+        others=others,
+        path=path,
+    )
+
+
+def _catalogue(language: Language) -> Translator:
+    return translator(Path(__file__).with_name("locale"), language)

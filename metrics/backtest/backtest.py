@@ -27,7 +27,7 @@ from ..observation import SeriesKey
 from .file import Floats, Integers, Recording, RecordingError
 from .promise import Promise
 
-__all__ = ["MONDAY", "BacktestEvent", "promise_kept", "run_backtest"]
+__all__ = ["MONDAY", "BacktestEvent", "promise_of", "run_backtest"]
 
 MONDAY = 345_600.0  # 1970-01-05 00:00 UTC, minute 0 of recordings
 OTHER = "(other)"  # the cell of groups that the history does not know
@@ -108,20 +108,13 @@ def run_backtest(
     return sorted(events, key=lambda event: (place[event.series], event.minute))
 
 
-def promise_kept(stream: Recording, alarms: int, promised: float) -> str:
-    """One line: false alarms promised and observed a series-month, if the recording holds no change."""
+def promise_of(stream: Recording, alarms: int, promised: float) -> Promise:
+    """What was promised of a recording that holds no change, and what was observed; of 0 months without data."""
     minutes = np.zeros(len(stream.names))
     for index in range(len(stream.names)):
         mine = stream.minute[stream.series == index]
         minutes[index] = mine.max() - mine.min() + 1 if len(mine) else 0
-    promise = Promise(alarms, float(minutes.sum()) / (30 * 1440), promised)
-    if promise.months == 0:
-        return "no data, so nothing can be said about the promise"
-    low, high = promise.interval
-    return (
-        f"promised {promised:g}, observed {promise.observed:.2f} false alarms a series-month "
-        f"(95 % interval {low:.2f} to {high:.2f}; {alarms} in {promise.months:.1f} series-months)"
-    )
+    return Promise(alarms, float(minutes.sum()) / (30 * 1440), promised)
 
 
 def _teacher(name: str, history: Recording, stream: Recording) -> str:

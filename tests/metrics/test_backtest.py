@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cxgauge.commands.backtest import backtest
-from cxgauge.metrics.backtest.backtest import promise_kept, run_backtest
+from cxgauge.metrics.backtest.backtest import promise_of, run_backtest
 from cxgauge.metrics.backtest.file import RecordingError, read_recording, write_events
 from cxgauge.metrics.detection.input import BucketGrid
 from cxgauge.metrics.detection.settings import DetectionSettings
@@ -182,12 +182,12 @@ def test_events_are_written_with_their_header(tmp_path):
     assert path.read_text() == "series,minute,change_minute,effect,lo,hi,kind\ns,5,3,0.18232,0.10000,0.25000,up\n"
 
 
-def test_promise_is_stated_with_its_interval(history):
-    line = promise_kept(history, 3, 1.0)
-    assert line == (
-        "promised 1, observed 22.50 false alarms a series-month (95 % interval 4.52 to 65.74; 3 in 0.1 series-months)"
-    )
-    assert promise_kept(history, 0, 1.0).startswith("promised 1, observed 0.00")
+def test_the_promise_of_a_recording_counts_the_minutes_of_its_series(history):
+    promise = promise_of(history, 3, 1.0)
+    assert (promise.alarms, promise.promised) == (3, 1.0)
+    assert promise.months == pytest.approx(3 / 22.5)
+    assert promise.interval == pytest.approx((4.52, 65.74), abs=0.01)
+    assert promise_of(history, 0, 1.0).observed == 0.0
 
 
 def test_durations_that_hardly_vary_are_told_by_their_size(tmp_path):
