@@ -1,4 +1,4 @@
-"""Guides in both languages say the same commands and settings, link to what exists, and are linked."""
+"""Guides in both languages say the same commands and settings, and lead to each other."""
 
 from __future__ import annotations
 
@@ -46,14 +46,6 @@ def test_both_languages_lead_to_each_other(english: Path, chinese: Path) -> None
 def test_every_guide_in_chinese_is_linked_from_the_chinese_start() -> None:
     start = (DOCS / "README.zh.md").read_text("utf-8")
     assert [path.name for _, path in PAIRS if f"(how-to/{path.name})" not in start] == []
-
-
-@pytest.mark.parametrize("path", sorted(DOCS.glob("**/*.md")), ids=lambda path: path.name)
-def test_links_and_pictures_exist(path: Path) -> None:
-    text = BLOCK.sub("", path.read_text("utf-8"))
-    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
-    here = [target for target in targets if not re.match(r"[a-z]+:", target)]
-    assert [target for target in here if not (path.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("name", ["alerts", "import", "deploy", "events", "prometheus", "grafana"])

@@ -130,13 +130,16 @@ def mix_lines(report: Report, step: StepFigures) -> list[str]:
     changed = (ChangeStatus.WORSE, ChangeStatus.BETTER, ChangeStatus.UNCLEAR)
     if split is None or step.p50_change.status not in changed:
         return []
+    titles = {
+        one.name: one.title.in_language(w.language) for one in report.flow.dimensions if one.title is not None
+    }
     lines = [
         text("On average {total}: {within} for customers alike, {mix} because the mix of customers changed",
              total=w.relative(split.total), within=w.relative(split.within), mix=w.relative(split.mix))
     ]  # fmt: skip
     lines += [
         text("{group}: {effect} ({low} to {high}), {share} of the change, {count} answers",
-             group=", ".join(f"{name}={value}" for name, value in part.dimensions.items()),
+             group=w.listed([f"{titles.get(name, name)}={value}" for name, value in part.dimensions.items()]),
              effect=w.relative(part.effect), low=w.relative(part.effect_low), high=w.relative(part.effect_high),
              share=w.share(part.share), count=w.count(part.observations))
         for part in split.parts
