@@ -3,20 +3,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import log
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 
-from cxgauge.alerts.alert import Alert, Transition, TransitionKind, to_json
+from cxgauge.alerts.alert import Alert, SizeAt, Transition, TransitionKind, to_json
 from cxgauge.dashboards.figure_types import Period
 from cxgauge.dashboards.http import HttpParts, application
 from cxgauge.dashboards.server import HttpServer
 from cxgauge.dashboards.wording import Wording
 from cxgauge.metrics.configuration.config import Config
+from cxgauge.metrics.deviation import Deviation, DeviationKind
 from cxgauge.metrics.observation import ObservationBatch, Source
 from cxgauge.metrics.specification.flow import FlowSpec, parse_flow
+from cxgauge.metrics.store.alerts import save_deviation
 from cxgauge.metrics.store.store import Store
 from cxgauge.metrics.store.write import StoredPosition
 
@@ -140,7 +143,7 @@ def test_from_the_overview_to_the_alert(site: Site, make_day: MakeDay, alert: Al
     said = _text(page)
     assert "Bill inquiry got slower at Bill total since 2026-03-14 10:42" in said
     assert "1.00 → 1.19 s, +19 % (95 % interval 18–20 %)" in said
-    assert "acknowledged li.wei looking <b>at</b> it" in said
+    assert "acknowledged · li.wei looking <b>at</b> it" in said
     assert "looking &lt;b&gt;at&lt;/b&gt; it" in page.text
     assert '<rect class="shade"' in page.text
 
@@ -196,7 +199,7 @@ def test_what_is_not_known_is_a_page_of_its_own(site: Site, path: str) -> None:
     ("query", "message"),
     [
         ("span=1y", "span='1y' is not known; write one of 1h, 6h, 24h, 7d, 30d\n"),
-        ("compare=ever", "compare='ever' is not known; write one of previous, week, year, none\n"),
+        ("compare=ever", "compare='ever' is not known; write one of previous, week, year, before, none\n"),
         ("from=2020-01-01&to=2026-01-01", "the period is longer than 400 days; choose a shorter one\n"),
     ],
 )
@@ -264,14 +267,14 @@ def test_acknowledging_on_the_page(site: Site, alert: Alert) -> None:
     answer = site.client.post(f"/alerts/{alert.id}/actions", data={**form, "action": "acknowledge", "note": "on it"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/alerts/{alert.id}")
     page = site.get(f"/alerts/{alert.id}").text
-    assert "acknowledged li.wei on it" in _text(site.get(f"/alerts/{alert.id}"))
+    assert "acknowledged · li.wei on it" in _text(site.get(f"/alerts/{alert.id}"))
     assert 'value="li.wei"' in page
     assert 'value="acknowledge"' not in page
 
     site.client.post(f"/alerts/{alert.id}/actions", data={**form, "action": "assign", "to": "cards"})
     site.client.post(f"/alerts/{alert.id}/actions", data={**form, "action": "accept", "note": "agreed"})
     said = _text(site.get(f"/alerts/{alert.id}"))
-    assert "accepted as the new normal li.wei agreed" in said
+    assert "accepted as the new normal · li.wei agreed" in said
     assert "What you do about it" not in said
 
 
@@ -324,3 +327,52 @@ def test_metrics_are_optional(migrated_embedded_dsn: str, tmp_path: Path) -> Non
             assert httpx.get(server.url + "metrics", trust_env=False).status_code == 404
         finally:
             server.stop()
+
+
+def test_an_alert_s_timeline_tells_who_did_what_and_how_large_it_was_meanwhile(
+    site: Site, make_day: MakeDay, alert: Alert
+) -> None:
+    _write(site, make_day(START, seed=2))
+    sizes = tuple(SizeAt(alert.opened_at + after, *alert_size, 3_500) for after, alert_size in SIZES.items())
+    _keep_alert(
+        site,
+        replace(alert, history=sizes),
+        Transition(alert.id, 1, TransitionKind.OPENED, alert.opened_at),
+        Transition(alert.id, 2, TransitionKind.COMMENTED, alert.opened_at + 600, "li.wei", "rolled back"),
+    )
+    page = site.get(f"/alerts/{alert.id}").text
+    timeline = page.partition('<ol class="timeline"')[2].partition("</ol>")[0]
+    entries = [
+        re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", entry)).strip()
+        for entry in re.findall(r"<li[^>]*>(.*?)</li>", timeline, re.S)
+    ]
+    assert [entry[17:] for entry in entries] == [
+        "found",
+        "its size as far as known then : +19 % (+18 % to +20 %), 3,500 observations",
+        "comment · li.wei rolled back",
+        "its size as far as known then : +22 % (+20 % to +25 %), 3,500 observations",
+    ]
+    text = site.get(f"/alerts/{alert.id}?format=csv&table=history").text
+    assert "its size as far as known then,,,0.18999999999999995,0.17999999999999994," in text
+
+
+SIZES = {0.0: (log(1.19), log(1.18), log(1.20)), 3_600.0: (log(1.22), log(1.20), log(1.25))}
+
+
+def test_what_got_better_is_told_on_pages_and_in_the_report(site: Site, make_day: MakeDay, slower: Deviation) -> None:
+    _write(site, make_day(START, seed=2))
+    faster = replace(
+        slower, kind=DeviationKind.FASTER, effect=log(0.8), effect_low=log(0.78), effect_high=log(0.82), before=1.25,
+        after=1.0,
+    )  # fmt: skip
+    with site.store.connection() as connection:
+        save_deviation(connection, faster, None)
+    for path in ("/flows/bill_inquiry", "/flows/bill_inquiry/steps/bill_total"):
+        said = _text(site.get(f"{path}?compare=none"))
+        assert "Bill inquiry got faster at Bill total since 2026-03-14 10:42" in said
+        assert "−20 % −22 % to −18 %" in said
+        row = site.get(f"{path}?compare=none&format=csv&table=deviations").text.splitlines()[1].split(",")
+        assert [round(float(value), 6) for value in row[2:5]] == [-0.2, -0.22, -0.18]
+    assert "got faster" not in _text(site.get("/flows/bill_inquiry/steps/log_in?compare=none"))
+    report = site.get("/flows/bill_inquiry/report.md?compare=none").text
+    assert "got faster at *Bill total* since 2026-03-14 10:42: 1.25 → 1.00 s (−20 %, −22 to −18 %)" in report

@@ -35,6 +35,10 @@ PAGES = (
     "data",
     "reports",
     "audit",
+    "accounts",
+    "improvements",
+    "improvements/new?alert=0123456789ab",
+    "silences",
     "flows/none",
 )
 HEALTH = HealthFigures(dropped={"torn": 2}, received={"accepted": 10}, writer_lag_seconds=0.5, evaluation_lag_seconds=1)
@@ -144,9 +148,12 @@ def test_without_a_script_the_pages_work_too(chromium: Any, address: str) -> Non
     page.get_by_label("Your name").fill("li.wei")
     page.get_by_role("button", name="Acknowledge").click()
     deadline = time.monotonic() + 20
-    while not page.get_by_role("row", name="acknowledged li.wei").count() and time.monotonic() < deadline:
+    while (
+        not page.get_by_role("listitem").filter(has_text="acknowledged · li.wei").count()
+        and time.monotonic() < deadline
+    ):
         page.wait_for_timeout(50)
-    assert page.get_by_role("row", name="acknowledged li.wei").count() == 1
+    assert page.get_by_role("listitem").filter(has_text="acknowledged · li.wei").count() == 1
     page.goto(address + "flows/bill_inquiry")
     page.get_by_text("Other period").click()
     page.get_by_label("From").fill("2026-03-14T06:00")

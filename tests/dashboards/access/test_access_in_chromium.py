@@ -22,7 +22,8 @@ from .conftest import PASSWORD, SIGN_IN, Site
 ALERT = "alerts/0123456789ab"
 PAGES = (
     "", "flows/bill_inquiry", "flows/bill_inquiry/way", "flows/bill_inquiry/steps/bill_total", "alerts", ALERT,
-    "search?q=bill", "data", "reports", "audit", "accounts", "account", "nowhere",
+    "search?q=bill", "data", "reports", "audit", "accounts", "account", "nowhere", "improvements",
+    "improvements/new?flow=bill_inquiry", "silences",
 )  # fmt: skip
 
 
