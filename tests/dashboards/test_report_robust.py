@@ -35,6 +35,8 @@ KEYS = {
 SCHEMA = report_schema()
 NONSENSE = re.compile(r"\b(nan|inf|None|Infinity)\b|\{\w+\}")
 
+GivenDay = tuple[list[tuple[float, float, int, Verdict, Source, CheckResult]], int]
+
 observation = st.tuples(
     st.floats(0, DAY - 1),
     st.sampled_from([0.0, 1e-6, 0.0004, 0.9, 1.0, 1.02, 59.0, 86_400.0, float("nan"), float("inf"), -1.0]),
@@ -46,9 +48,7 @@ observation = st.tuples(
 day = st.tuples(st.lists(observation, max_size=12), st.sampled_from([0, 1, 40]))
 
 
-def _rollup(
-    start: float, given_day: tuple[list[tuple[float, float, int, Verdict, Source, CheckResult]], int]
-) -> Rollup:
+def _rollup(start: float, given_day: GivenDay) -> Rollup:
     rows, times = given_day
     records = np.zeros(len(rows) * (times + 1), dtype=RECORD)
     for place in range(len(records)):
@@ -61,13 +61,13 @@ def _rollup(
     return roll_up(ObservationBatch(tuple(KEYS.values()), records), 60)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(day, day, st.sampled_from(["previous", "none"]), st.floats(0, DAY * 1.5))
 def test_any_data_make_a_report_in_every_form(
-    flow: FlowSpec, english: Wording, chinese: Wording, after: object, before: object, kind: str, elapsed: float
+    flow: FlowSpec, english: Wording, chinese: Wording, after: GivenDay, before: GivenDay, kind: str, elapsed: float
 ) -> None:
     compared = BEFORE if kind == "previous" else None
-    rollups = [_rollup(start, one) for start, one in ((TODAY.start, after), (BEFORE.period.start, before))]  # type: ignore[arg-type]
+    rollups = [_rollup(start, one) for start, one in ((TODAY.start, after), (BEFORE.period.start, before))]
     now = TODAY.start + elapsed
     figures = flow_figures(flow, rollups[0], KEYS, TODAY, compared, rollups[1] if compared else None, now=now)
     for wording in (english, chinese):
