@@ -37,7 +37,9 @@ def report(
         str | None, typer.Option("--from", help="2026-03-14, 2026-03-14T10:42, 7d (ago), today; by default a week.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="As --from; by default now, or where the data end.")] = None,
-    compare: Annotated[str, typer.Option(help="previous, week, year, none, or release:8.1.0..8.2.0.")] = "previous",
+    compare: Annotated[
+        str, typer.Option(help="previous, week, year, before, none, or release:8.1.0..8.2.0.")
+    ] = "previous",
     output: Annotated[ReportFormat | None, typer.Option("--format", help="By default as FILE ends, else md.")] = None,
     language: Annotated[ReportLanguage | None, typer.Option(help="en or zh; by default the configuration's.")] = None,
     file: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")] = None,

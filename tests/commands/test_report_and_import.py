@@ -74,7 +74,7 @@ def test_import_report_status(folder: Path) -> None:
         ),
         (
             ["report", "bill_inquiry", "--compare", "ever"],
-            "--compare 'ever' is not known; write one of previous, week, year, none, or release:8.1.0..8.2.0\n",
+            "--compare 'ever' is not known; write one of previous, week, year, before, none, or release:8.1.0..8.2.0\n",
         ),
     ],
 )
