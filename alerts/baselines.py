@@ -3,6 +3,9 @@
 Learning runs in a thread of its own, so that judging goes on, whatever alert is open. A detector goes on from the state
 of the one before on a new baseline (``metrics/detection/carry_over.py``), and from what is open when its own state was
 written by another version.
+
+After a reload windows are judged by the new calendar at once, and when the baseline was learnt by other settings a new
+one is learnt without delay.
 """
 
 from __future__ import annotations
@@ -167,12 +170,16 @@ class Baselines:
             profile = self._profile(stored)
         if stored is None or profile is None:
             return None
-        self._learned_at, self._span = stored.learned_at, profile.span_seconds
+        self._learned_at, self._span = self._as_of(stored, profile), profile.span_seconds
         detector = self._detector(state, profile) if used == stored.baseline_id else None
         if detector is None:
             detector = self._anew(profile)
         through = state.through if state is not None else min(target, stored.history_through)
         return Judge(through, stored.baseline_id, detector, CellMap(profile.fleet.cells, profile.traffic))
+
+    def _as_of(self, stored: StoredBaseline, profile: Profile) -> float:
+        """When it was learnt; long ago, if that was by other settings or another calendar than those of now."""
+        return stored.learned_at if profile.settings == self._settings.detection else 0.0
 
     def _profile(self, stored: StoredBaseline | None) -> Profile | None:
         """The profile, by today's calendar; ``None`` when another version wrote it."""

@@ -2,15 +2,18 @@
 
     python bench/detection/fleet_speed.py --learn 10000 --series 100000
 
-Learning goes through the series of a portion of 64 again and again, as many as are asked for, in as many processes as
-there are processors; every series is a step of its own, with failures by verdict and one check. `--dsn` (by default the
-TimescaleDB of `make services`) is read from a schema of its own, which is dropped at the end. Processor time is printed
-beside the time that passed: on a busy machine only the first can be compared.
+Every series is a step of its own, with failures by verdict and one check. Learning is timed as the running ruler does
+it: the store is filled with the digests of as many series as are asked for (64 different ones again and again), which
+are read, learnt and put together by as many processes as it would take; then on rows of windows in memory, as backtests
+of files do it (`--rows`). `--dsn` (by default the TimescaleDB of `make services`) is used in a schema of its own, which
+is dropped at the end; 10,000 series take 1.5 GB there. Processor time is printed beside the time that passed: on
+a busy machine only the first can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import os
 import platform
@@ -39,6 +42,7 @@ from cxgauge.metrics.sketch import LOG_GAMMA
 
 DAY, START = 1_440, 345_600.0
 PORTION = 64
+SCHEMA = "cxgauge_fleet_speed"
 
 
 def spent(action: Callable[[], object], rounds: int = 15) -> tuple[float, float]:
@@ -96,21 +100,109 @@ def learn_portions(number: int, rate: float, days: int) -> tuple[float, float, f
     return time.perf_counter() - wall, time.process_time() - processor, before, after
 
 
-def learning(options: argparse.Namespace) -> None:
-    """Print how long learning takes."""
+def learning_rows(options: argparse.Namespace) -> None:
+    """Print how long learning from rows of windows takes."""
     workers = os.cpu_count() or 1
-    each = max(-(-options.learn // PORTION // workers), 1)
+    each = max(-(-options.rows // PORTION // workers), 1)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         work = [pool.submit(learn_portions, each, options.rate, options.days) for _ in range(workers)]
         found = [one.result() for one in work]
     series = each * workers * PORTION
     wall, processor = max(one[0] for one in found), sum(one[1] for one in found)
     print(
-        f"learning {series:,} series of {options.days} days of minutes ({options.rate:g} observations a minute), "
-        f"{workers} processes: {wall:.0f} s, {processor:.0f} s of processors; 10,000 series in "
-        f"{1e4 * wall / series:.0f} s, {1e4 * processor / series:.0f} s of processors; "
+        f"learning {series:,} series of {options.days} days of rows ({options.rate:g} observations a minute), "
+        f"{workers} processes: {wall:.0f} s, {1e3 * processor / series:.1f} ms of processors a series; "
         f"at most {max(one[3] for one in found):.1f} GB a process, the history of {PORTION} series included"
     )
+
+
+def digested_days(rate: float, days: int) -> list[list[bytes]]:
+    """The digests of a portion, by series and day."""
+    from cxgauge.metrics.digest.day import DayDigests
+    from cxgauge.metrics.digest.making import put_hours
+    from cxgauge.metrics.rollup import Rollup
+
+    rows, _ = portion(PORTION, rate, days)
+    rows = rows.take(np.lexsort((rows.cell, rows.window_start)))
+    size, none = len(rows), np.zeros(len(rows))
+    checks = np.zeros((size, 1, 3), dtype=np.int64)
+    checks[:, 0, 0], checks[:, 0, 1] = (rows.tried - rows.failed)[:, 8], rows.failed[:, 8]
+    start, cell, count, amounts = (
+        each.astype(np.int64) for each in (rows.window_start, rows.cell, rows.count, rows.bucket_counts)
+    )
+    origin, buckets = np.zeros(size, dtype=np.int16), rows.buckets.astype(np.int16)
+    sums = none, rows.sum_log, rows.sum_log_sq, none, none
+    verdicts = rows.failed[:, :8].astype(np.int64)
+    rollup = Rollup(60, start, cell, origin, count, *sums, rows.offsets, buckets, amounts, verdicts, checks)
+    before, found = DayDigests.empty(PORTION, 60), []
+    for day in range(days):
+        first = int(START) + day * 86_400
+        part = rollup.select((start >= first) & (start < first + 86_400))
+        before = put_hours(DayDigests.empty(PORTION, 60), before, part, np.arange(PORTION), first, range(24))
+        found.append(list(before.to_bytes()))
+    return found
+
+
+def learning(options: argparse.Namespace) -> None:
+    """Print how long learning from the store takes, digests made beforehand."""
+    from cxgauge.alerts.learning import LearningSchedule, learn_from_store
+    from cxgauge.metrics.baseline.bytes import profile_to_bytes
+    from cxgauge.metrics.store.store import Store
+
+    store = Store.open(options.dsn, schema=SCHEMA)
+    store.migrate()
+    begin = time.process_time()
+    days = digested_days(options.rate, options.days)
+    made = time.process_time() - begin
+    ids = store._catalog.resolve(
+        [SeriesKey(f"flow{index:05d}", "step", (), ("total",)) for index in range(options.learn)]
+    ).ids
+    octets = 0
+    with store.connection() as connection:
+        connection.execute("SET statement_timeout = 0")
+        with connection.cursor().copy(
+            "COPY window_digests (day, series_id, digest) FROM STDIN (FORMAT binary)"
+        ) as into:
+            into.set_types(["date", "int4", "bytea"])
+            for number, rows in enumerate(days):
+                date = dt.date(1970, 1, 1) + dt.timedelta(days=int(START) // 86_400 + number)
+                for place, series in enumerate(ids.tolist()):
+                    into.write_row((date, series, rows[place % PORTION]))
+                    octets += len(rows[place % PORTION])
+        end = int(START) + options.days * 86_400
+        connection.execute(
+            "INSERT INTO digest_hours (hour, digested_at) SELECT to_timestamp(hour), now() "
+            "FROM generate_series(%s::int8, %s::int8, 3600) AS hour",
+            (int(START), end - 3_600),
+        )
+        connection.execute("ANALYZE window_digests")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began, processor = time.perf_counter(), time.process_time()
+    profile = learn_from_store(
+        store, end, LearningSchedule(history_seconds=options.days * 86_400.0), DetectionSettings()
+    )
+    wall, processor = time.perf_counter() - began, time.process_time() - processor
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    of_children = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if profile is None:
+        raise SystemExit("nothing was learnt; is the schema empty?")
+    began = time.perf_counter()
+    kept = len(profile_to_bytes(profile))
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    each = (of_children + processor) / options.learn
+    for line in (
+        f"learning {options.learn:,} series of {options.days} days from the store, {options.rate:g} a minute,",
+        f"  {octets / options.learn / options.days:,.0f} bytes a series and day:",
+        f"  {wall:.0f} s; {of_children:.0f} s of processes that read and learn, {processor:.1f} s of the one that puts",
+        f"  together: {1e3 * each:.1f} ms a series, 10,000 in {1e4 * each:.0f} s of processors, less the server's",
+        f"  at most {after.ru_maxrss / 1e6:.2f} GB a process that learns, {own / 1e6:.2f} GB in the other",
+        f"  profile as bytes: {time.perf_counter() - began:.1f} s, {kept / 1e6:.0f} MB",
+        f"  making digests of rows: {1e6 * made / PORTION / options.days:.0f} µs a series and day, drawing included",
+    ):
+        print(line)
+    with store.connection() as connection:
+        connection.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+    store.close()
 
 
 def judging(series: int) -> None:
@@ -165,7 +257,7 @@ def reading(options: argparse.Namespace) -> None:
     from cxgauge.metrics.store.rows import rollup_rows
     from cxgauge.metrics.store.store import Store
 
-    store = Store.open(options.dsn, schema="cxgauge_fleet_speed")
+    store = Store.open(options.dsn, schema=SCHEMA)
     store.migrate()
     keys = [SeriesKey(f"fleet_{n // 1000}", f"step_{n % 20}", (("branch", str(n)),)) for n in range(options.series)]
     ids = store._catalog.resolve(keys).ids
@@ -191,7 +283,7 @@ def reading(options: argparse.Namespace) -> None:
         f"as columns for the detector {columns:.2f} s more"
     )
     with store.connection() as connection:
-        connection.execute("DROP SCHEMA cxgauge_fleet_speed CASCADE")
+        connection.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
     store.close()
 
 
@@ -199,8 +291,9 @@ def main() -> None:
     services = Path(__file__).parents[2] / ".services" / "services.json"
     known = json.loads(services.read_text()) if services.exists() else {}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--series", type=int, default=100_000)
+    parser.add_argument("--series", type=int, default=100_000, help="series judged, 0 for none")
     parser.add_argument("--learn", type=int, default=10_000, help="series to learn, 0 for none")
+    parser.add_argument("--rows", type=int, default=256, help="series to learn from rows of windows, 0 for none")
     parser.add_argument("--days", type=int, default=28)
     parser.add_argument("--rate", type=float, default=10.0, help="observations a minute and series")
     parser.add_argument("--dsn", default=known.get("timescaledb", {}).get("dsn", ""))
@@ -211,12 +304,15 @@ def main() -> None:
         f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}, {os.cpu_count()} "
         f"processors, load {load:.1f} before"
     )
-    judging(options.series)
-    whole_window(options)
-    if options.dsn:
-        reading(options)
-    if options.learn:
+    if options.series:
+        judging(options.series)
+        whole_window(options)
+        if options.dsn:
+            reading(options)
+    if options.learn and options.dsn:
         learning(options)
+    if options.rows:
+        learning_rows(options)
     if options.prometheus and "prometheus" in known:
         times = time_prometheus(options.prometheus)
         print(f"Prometheus, z-score rules over {options.prometheus:,} series: {1e3 * np.median(times):.0f} ms a round")

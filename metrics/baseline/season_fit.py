@@ -58,8 +58,8 @@ def fit_season(
     jobs_left = None
     with_job = np.flatnonzero(job.any(axis=(0, 1)))  # whole families
     if len(with_job):
-        some = (each[..., with_job] for each in (total, weights, job))
-        found = _fit_around_jobs(*some, family[with_job], table)
+        sums = total[..., with_job], weights[..., with_job]
+        found = _fit_around_jobs(*sums, job[..., with_job], family[with_job], table)
         season = season.replaced(found[0], with_job)
         left = [each.replaced(other, with_job) for each, other in zip(left, found[1], strict=True)]
         jobs_left = np.zeros((table.folds, *job.shape))

@@ -80,3 +80,34 @@ def _expected(connection: psycopg.Connection[tuple[float, ...]]) -> list[float]:
     return [
         row[0] for row in connection.execute("SELECT expected_seconds FROM baseline_bands ORDER BY hour").fetchall()
     ]
+
+
+def test_special_days_have_bands_of_their_own(profile: Profile) -> None:
+    """Paydays were half as slow again at noon, on two days; a statement day was never seen."""
+    from dataclasses import replace
+
+    from cxgauge.metrics.detection.special_days import SpecialDays
+
+    cells, scopes = len(profile.fleet.cells), len(profile.fleet.scopes)
+    level = np.zeros((1, 24, cells))
+    level[0, 12] = np.log(1.5)
+    days = SpecialDays(np.array(["payday"]), np.array([2.0]), level, np.zeros((1, 24, scopes)))
+    calendar = {"2026-01-02": "payday", "2026-01-03": "statement"}
+    special = replace(profile, special=days, settings=replace(profile.settings, special_days=calendar))
+
+    def ratios(hour: float) -> tuple[float, float]:
+        """Level and width against those of an ordinary day."""
+        (plain,), (own,) = (
+            [band for band in baseline_bands(each, hour, hour + HOUR) if band.step == "total"]
+            for each in (profile, special)
+        )
+        widths = [np.log(band.high_seconds / band.expected_seconds) for band in (plain, own)]
+        return own.expected_seconds / plain.expected_seconds, widths[1] - widths[0]
+
+    noon, morning = START + 12 * HOUR, START + 8 * HOUR
+    assert ratios(noon) == (1.0, 0.0)
+    # margins are those of the detector: 0.35 / (1 + 2 · days), and a quarter of the correction / √days
+    assert ratios(noon + 24 * HOUR) == pytest.approx((1.5, 0.07 + 0.25 * np.log(1.5) / np.sqrt(2)))
+    assert ratios(morning + 24 * HOUR) == pytest.approx((1.0, 0.07))
+    assert ratios(noon + 48 * HOUR) == pytest.approx((1.0, 0.35))
+    assert ratios(noon + 72 * HOUR) == (1.0, 0.0)
