@@ -15,6 +15,11 @@ from .table import Cell, Cells, Column, Row, Table
 __all__ = ["check_table", "quality_columns", "quality_table", "reason_rows", "reasons_table"]
 
 _FAULTS = (Effect.LOST, Effect.SENT_BACK)
+_ASKS_FOR_A_LOOK = frozenset(
+    reason
+    for reason in Reason
+    if reason.effect is Effect.LOST and (reason.counts_observations or reason is Reason.CORRUPT)
+)
 
 
 def quality_columns(w: Wording) -> tuple[Column, ...]:
@@ -55,12 +60,18 @@ def reasons_table(report: Report, step: str) -> Table:
 def reason_rows(amounts: Mapping[Reason, int], first: Sequence[Cell], w: Wording) -> list[Row]:
     """A row a reason, after the cells given; what is missing in the figures stands out."""
     cells, words, effects = Cells(w), reason_words(w), effect_words(w)
+
+    def style(reason: Reason) -> str:
+        if reason in _ASKS_FOR_A_LOOK:
+            return "alert"
+        return "missed" if reason.effect in _FAULTS else ""
+
     return [
         Row(
             (
                 *first,
                 Cell(words[reason], reason.value),
-                cells.words(effects[reason.effect], style="missed" if reason.effect in _FAULTS else ""),
+                cells.words(effects[reason.effect], style=style(reason)),
                 cells.count(amount),
             )
         )
