@@ -8,9 +8,7 @@ from .wording import Wording
 
 __all__ = ["STANDINGS", "customers_words", "field_words", "measure_words", "standing_words", "trail_words"]
 
-STANDINGS = (
-    "planned", "overdue", "done", "better", "no_evidence", "unclear", "worse", "too_few", "dropped",
-)  # fmt: skip
+STANDINGS = ("planned", "overdue", "done", "better", "same", "worse", "too_few", "dropped")
 """Where entries may stand, in the order in which filters offer them."""
 
 
@@ -43,8 +41,7 @@ def standing_words(standing: str, w: Wording) -> str:
         "done": text("in effect"),
         "better": text("better: verified"),
         "worse": text("worse"),
-        "unclear": text("not clear"),
-        "no_evidence": text("not better: no evidence"),
+        "same": text("not better: verified"),
         "too_few": text("not enough data yet"),
     }[standing]
 

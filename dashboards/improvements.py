@@ -57,6 +57,7 @@ _HOURS_SECONDS = 3 * 86_400  # a longer time is told in whole hours,
 _QUARTERS_SECONDS = 6 * 3_600  # and one beyond this in quarters of an hour
 _FRESH_SECONDS = 900
 _CACHED_MOST = 1_000
+_TOLD = (ChangeStatus.BETTER, ChangeStatus.WORSE, ChangeStatus.SAME)
 _TEXT_LIMIT = 1_000
 _NAME_LIMIT = 200
 
@@ -235,7 +236,8 @@ def read_improvement(store: Store, identity: str) -> tuple[Improvement, list[Tra
 def standing(entry: Improvement, change: ChangeFigure | None, now: float, zone: tzinfo) -> str:
     """Where an entry stands: ``planned``, ``overdue``, ``dropped``, ``done`` (not judged here), or its verdict.
 
-    A verdict is ``better``, ``worse``, ``unclear``, ``no_evidence`` or ``too_few`` (not enough data yet).
+    A verdict is ``better``, ``worse``, ``same`` (its interval leaves no room for a change of any use) or ``too_few``
+    (not enough data to say).
     """
     if entry.dropped_at is not None:
         return "dropped"
@@ -244,7 +246,7 @@ def standing(entry: Improvement, change: ChangeFigure | None, now: float, zone: 
         return "overdue" if entry.due and entry.due < today else "planned"
     if change is None:
         return "done"
-    return ChangeStatus.TOO_FEW.value if change.status is ChangeStatus.NOT_COMPARED else change.status.value
+    return change.status.value if change.status in _TOLD else ChangeStatus.TOO_FEW.value
 
 
 def outcomes(

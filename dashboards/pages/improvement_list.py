@@ -45,7 +45,7 @@ _PAGE_LENGTH = 25
 _CSV_LENGTH = 500
 _JUDGED_MOST = 100  # a filter by verdict has to judge before it can choose
 _PAGES_MOST = 1_000
-_VERDICTS = ("better", "no_evidence", "unclear", "worse", "too_few")
+_VERDICTS = ("better", "same", "worse", "too_few")
 _CHART_SECONDS = 14 * 86_400
 
 

