@@ -320,11 +320,11 @@ class Funnel:
 
     An instance is complete when it got an answer at a step at which the flow may end; it is followed until it pauses
     for half an hour, for two hours at most. ``under_way`` are left out because they may go on. ``reason`` is empty, or
-    ``none`` (observations carry no flow instance), ``release`` (not told for releases), ``not_kept`` (part of the
-    period is older than what is kept of single observations and was not counted before), or ``compared_not_kept``
-    (that is so of the compared period, and nothing is compared), or ``not_counted`` (part of the period has not been
-    counted yet, on pages that do not wait for it). ``start`` and ``end`` are those of the period, by full
-    five minutes; up to now, the moment up to which was counted.
+    ``none`` (observations carry no flow instance), ``under_way`` (none has ended yet), ``release`` (not told for
+    releases), ``not_kept`` (part of the period is older than what is kept of single observations and was not counted
+    before), or ``compared_not_kept`` (that is so of the compared period, and nothing is compared), or ``not_counted``
+    (part of the period has not been counted yet, on pages that do not wait for it). ``start`` and ``end`` are those of
+    the period, by full five minutes; up to now, the moment up to which was counted.
     """
 
     instances: int

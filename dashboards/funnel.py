@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,8 @@ def empty_funnel(reason: str) -> Funnel:
 def funnel_of(flow: FlowSpec, after: InstanceCounts, before: InstanceCounts | None, judged: Judged) -> Funnel:
     """The funnel of a period, compared with another one; a comparison needs instances in both."""
     if not after.instances:
+        if after.found.under_way and not after.found.missing:
+            return replace(empty_funnel("under_way"), under_way=after.found.under_way)
         return empty_funnel("not_kept" if after.found.missing else "none")
     other = before if before is not None and before.instances and not before.found.missing else None
 

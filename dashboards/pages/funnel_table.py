@@ -20,6 +20,7 @@ def funnel_table(report: Report, asked: PageRequest, here: str | None = None) ->
     text = w.translator.text
     reasons = {
         "none": text("Observations carry no flow instance, so that nobody's way can be followed."),
+        "under_way": text("No flow instance has ended yet: one has when half an hour passes without a step."),
         "release": text("Not told when releases are compared."),
         "not_kept": text("Part of the period is older than what is kept of single observations."),
         "not_counted": text("Part of the period has not been counted yet; “The way through the flow” below counts it."),

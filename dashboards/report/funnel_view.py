@@ -107,6 +107,7 @@ def funnel_notes(report: Report) -> list[str]:
         lines.append(text("{count} flow instances are still under way and left out", count=w.count(funnel.under_way)))
     reasons = {
         "none": text("The observations carry no flow instance, so it cannot be told where customers went."),
+        "under_way": text("No flow instance has ended yet: one has when half an hour passes without a step."),
         "release": text("Where customers went is not told by release; compare periods for that."),
         "compared_not_kept": text(
             "The compared period is older than the single observations that are kept; ways are not compared."

@@ -130,9 +130,7 @@ def mix_lines(report: Report, step: StepFigures) -> list[str]:
     changed = (ChangeStatus.WORSE, ChangeStatus.BETTER, ChangeStatus.UNCLEAR)
     if split is None or step.p50_change.status not in changed:
         return []
-    titles = {
-        one.name: one.title.in_language(w.language) for one in report.flow.dimensions if one.title is not None
-    }
+    titles = {one.name: one.title.in_language(w.language) for one in report.flow.dimensions if one.title is not None}
     lines = [
         text("On average {total}: {within} for customers alike, {mix} because the mix of customers changed",
              total=w.relative(split.total), within=w.relative(split.within), mix=w.relative(split.mix))
@@ -211,7 +209,9 @@ def alert_rows(report: Report) -> list[AlertRow]:
         AlertRow(
             alert.id,
             report.wording.time(alert.lead.started_at),
-            say.short(alert) if alert.is_open else say.what(alert.lead) + _amount(say.by_how_much(alert.lead)),
+            say.short(alert)
+            if alert.is_open
+            else _with_amount(say.what(alert.lead), say.by_how_much(alert.lead), report.wording),
             _state(alert, report.wording),
             "; ".join(_handling(alert, report.wording)),
             alert.is_open,
@@ -220,8 +220,8 @@ def alert_rows(report: Report) -> list[AlertRow]:
     ]
 
 
-def _amount(figures: str) -> str:
-    return f": {figures}" if figures else ""
+def _with_amount(sentence: str, figures: str, w: Wording) -> str:
+    return w.translator.text("{sentence}: {figures}", sentence=sentence, figures=figures) if figures else sentence
 
 
 def _state(alert: Alert, w: Wording) -> str:
@@ -256,7 +256,7 @@ def other_deviations(report: Report) -> list[str]:
         for member in alert.members
     }
     return [
-        say.what(deviation) + _amount(say.by_how_much(deviation))
+        _with_amount(say.what(deviation), say.by_how_much(deviation), report.wording)
         for deviation in report.deviations
         if (deviation.kind, deviation.scope, deviation.started_at) not in shown
     ]

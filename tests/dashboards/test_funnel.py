@@ -144,3 +144,16 @@ def test_figures_of_the_same_data_are_not_computed_again(store: Store, flow: Flo
 
     assert again.steps is first.steps
     assert more.observations == first.observations + 2
+
+
+def test_instances_that_are_all_under_way_are_not_taken_for_none(store: Store, flow: FlowSpec) -> None:
+    store.write([day(START, 3, gives_up=0.1, journeys=50)], "test", StoredPosition(), StoredPosition(0, 1))
+    with store.connection() as connection:
+        ((first,),) = connection.execute(
+            "SELECT extract(epoch FROM min(observed_at))::float8 FROM observations"
+        ).fetchall()
+    period = Period(first // 60 * 60, first // 60 * 60 + 120)
+    found = read_figures(store, flow, period, None, now=period.end, funnel=True).funnel
+    assert found is not None
+    assert (found.reason, found.instances) == ("under_way", 0)
+    assert found.under_way >= 1
