@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -11,13 +10,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ...metrics.configuration.config import Config
-from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.accounts import Account, read_accounts
 from ...metrics.store.scope import DataScope
 from ...metrics.store.service_tokens import ServiceToken, read_service_tokens
-from ...metrics.store.store import Store
-from ..pages.deeds import NAME_COOKIE, Deed, Refuse, form_answer
+from ..pages.deeds import NAME_COOKIE, Deed, Forms, form_answer
 from ..pages.request import PageRequest, read_request
 from ..pages.table import Cells, Column, Row, Table
 from ..pages.table_files import table_response
@@ -36,23 +32,10 @@ _VALUES_MOST = 300
 _DAY_DEFAULT = 90
 
 
-@dataclass(frozen=True, slots=True)
-class AccountsPage:
-    """Answers administrators; reads the whole store, whatever the scope, because routes ask for the permission.
+class AccountsPage(Forms):
+    """Answers administrators; reads the whole store, whatever the scope, because routes ask for the permission."""
 
-    Attributes:
-        store: Where accounts and tokens are.
-        config: Gives the configuration in force.
-        flows: Gives all flows in force.
-        clock: Seconds since 1970 UTC.
-        refuse: Makes the page that says why a form is refused.
-    """
-
-    store: Store
-    config: Callable[[], Config]
-    flows: Callable[[], Mapping[str, FlowSpec]]
-    clock: Callable[[], float]
-    refuse: Refuse
+    __slots__ = ()
 
     def routes(self) -> list[Route]:
         """The routes."""

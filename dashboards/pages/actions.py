@@ -6,9 +6,6 @@ that it may see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -16,36 +13,20 @@ from ...alerts.actions import Actions
 from ...alerts.evaluation_settings import EvaluationSettings
 from ...alerts.installation import make_announcer
 from ...alerts.lifecycle import UnknownAlertError
-from ...metrics.configuration.config import Config
-from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.named_queries import named_query
-from ...metrics.store.store import Store
 from ..access.forms import FormError
 from ..access.permissions import ACTIONS
-from .deeds import Deed, Refuse, form_answer
+from .deeds import Deed, Forms, form_answer
 
 __all__ = ["AlertActions"]
 
 _NAME_LIMIT = 64
 
 
-@dataclass(frozen=True, slots=True)
-class AlertActions:
-    """Does what forms of alerts ask for.
+class AlertActions(Forms):
+    """Does what forms of alerts ask for."""
 
-    Attributes:
-        store: The whole store; what a visitor may not see of it is asked first.
-        config: Gives the configuration in force.
-        flows: Gives all flows in force.
-        clock: Seconds since 1970 UTC.
-        refuse: Makes the page that says why a form is refused.
-    """
-
-    store: Store
-    config: Callable[[], Config]
-    flows: Callable[[], Mapping[str, FlowSpec]]
-    clock: Callable[[], float]
-    refuse: Refuse
+    __slots__ = ()
 
     def routes(self) -> list[Route]:
         """The route of the forms."""

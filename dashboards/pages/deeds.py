@@ -15,10 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from ...metrics.configuration.config import Config
+from ...metrics.specification.flow import FlowSpec
+from ...metrics.store.store import Store
 from ..access.forms import FormError, form_fields
 from ..access.identity import Access, access_of
 
-__all__ = ["NAME_COOKIE", "Deed", "Refuse", "form_answer"]
+__all__ = ["NAME_COOKIE", "Deed", "Forms", "Refuse", "form_answer"]
 
 NAME_COOKIE = "cxgauge_name"
 _TEXT_LIMIT = 1_000
@@ -89,6 +92,25 @@ class Deed:
         if not self.access.name:
             response.set_cookie(NAME_COOKIE, self.by, max_age=_YEAR_SECONDS, httponly=True, samesite="strict")
         return response
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """What those who do what forms ask for have at hand.
+
+    Attributes:
+        store: The whole store; what a visitor may not see of it is asked first.
+        config: Gives the configuration in force.
+        flows: Gives all flows in force.
+        clock: Seconds since 1970 UTC.
+        refuse: Makes the page that says why a form is refused.
+    """
+
+    store: Store
+    config: Callable[[], Config]
+    flows: Callable[[], Mapping[str, FlowSpec]]
+    clock: Callable[[], float]
+    refuse: Refuse
 
 
 def form_answer(perform: Callable[[Deed], Response], refuse: Refuse) -> Callable[[Request], Awaitable[Response]]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ...metrics.configuration.config import Config
-from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.scope import DataScope
-from ...metrics.store.store import Store
 from ..access.forms import FormError
 from ..improvements import (
     Actor,
@@ -22,7 +18,7 @@ from ..improvements import (
     finish_improvement,
     read_improvement,
 )
-from .deeds import Deed, Refuse, form_answer
+from .deeds import Deed, Forms, form_answer
 
 __all__ = ["ImprovementForms"]
 
@@ -30,23 +26,10 @@ _DIMENSIONS_MOST = 10
 _MINUTE_SECONDS = 60.0  # browsers send whole minutes
 
 
-@dataclass(frozen=True, slots=True)
-class ImprovementForms:
-    """Does what forms of the ledger ask for.
+class ImprovementForms(Forms):
+    """Does what forms of the ledger ask for."""
 
-    Attributes:
-        store: The whole store; what a visitor may not see of it is asked first.
-        config: Gives the configuration in force.
-        flows: Gives all flows in force.
-        clock: Seconds since 1970 UTC.
-        refuse: Makes the page that says why a form is refused.
-    """
-
-    store: Store
-    config: Callable[[], Config]
-    flows: Callable[[], Mapping[str, FlowSpec]]
-    clock: Callable[[], float]
-    refuse: Refuse
+    __slots__ = ()
 
     def routes(self) -> list[Route]:
         """The routes of the forms."""

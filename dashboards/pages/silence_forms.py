@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -17,13 +16,10 @@ from ...alerts.evaluation_settings import EvaluationSettings
 from ...alerts.installation import make_announcer
 from ...alerts.records import find_silence
 from ...metrics.change_event import ChangeEvent
-from ...metrics.configuration.config import Config
-from ...metrics.specification.flow import FlowSpec
 from ...metrics.store.audit import audit
 from ...metrics.store.events import end_event, find_event, put_events
-from ...metrics.store.store import Store
 from ..access.forms import FormError
-from .deeds import Deed, Refuse, form_answer
+from .deeds import Deed, Forms, form_answer
 from .silences import INCIDENT_KINDS, may_end_event, may_end_silence
 
 __all__ = ["SilenceForms"]
@@ -41,23 +37,10 @@ class _Place:
     dimensions: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SilenceForms:
-    """Does what the forms ask for.
+class SilenceForms(Forms):
+    """Does what the forms ask for."""
 
-    Attributes:
-        store: The whole store.
-        config: Gives the configuration in force.
-        flows: Gives all flows in force.
-        clock: Seconds since 1970 UTC.
-        refuse: Makes the page that says why a form is refused.
-    """
-
-    store: Store
-    config: Callable[[], Config]
-    flows: Callable[[], Mapping[str, FlowSpec]]
-    clock: Callable[[], float]
-    refuse: Refuse
+    __slots__ = ()
 
     def routes(self) -> list[Route]:
         """The routes of the forms."""
