@@ -9,15 +9,19 @@ import sys
 import textwrap
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from cxgauge.alerts.announcer import Announcer
 from cxgauge.alerts.evaluation_settings import EvaluationSettings
@@ -69,12 +73,11 @@ class Past:
     """A store with a past, whose clock stands still."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.now, self.written = store, END + 600, 0
+        self.store, self.now = store, END + 600
         store._clock = lambda: self.now
 
     def write(self, batch: Any) -> None:
-        self.written += 1
-        self.store.write([batch], f"past {self.written}", StoredPosition(), StoredPosition(1, 1))
+        self.store.write([batch], f"past {uuid.uuid4().hex}", StoredPosition(), StoredPosition(1, 1))
 
     def tidy(self) -> None:
         """What housekeeping does."""
@@ -105,14 +108,36 @@ def open_past(dsn: str) -> Past:
     return Past(store)
 
 
+@contextmanager
+def database(server: str, name: str, template: str) -> Iterator[str]:
+    """A database that is a copy of another, dropped afterwards."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        try:
+            yield make_conninfo(server, dbname=name)
+        finally:
+            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="module")
+def four_days(postgres_server: str) -> Iterator[str]:
+    """The name of a database with four days of two flows, added up and digested; nobody is connected to it."""
+    name = f"cxgauge_past_{uuid.uuid4().hex[:12]}"
+    with database(postgres_server, name, "template0") as dsn:
+        found = open_past(dsn)
+        found.write(answers(START, END, 1))
+        found.tidy()
+        found.store.close()
+        yield name
+
+
 @pytest.fixture
-def past(embedded_dsn: str) -> Iterator[Past]:
+def past(postgres_server: str, four_days: str) -> Iterator[Past]:
     """Four days of two flows, added up and digested."""
-    found = open_past(embedded_dsn)
-    found.write(answers(START, END, 1))
-    found.tidy()
-    yield found
-    found.store.close()
+    with database(postgres_server, f"{four_days}_{uuid.uuid4().hex[:6]}", four_days) as dsn:
+        found = open_past(dsn)
+        yield found
+        found.store.close()
 
 
 @pytest.fixture
