@@ -78,6 +78,12 @@ class Wording:
         decimals = _decimals(estimate.value * factor)
         return f"{estimate.low * factor:.{decimals}f}{self._range}{estimate.high * factor:.{decimals}f}"
 
+    def seconds_range(self, low: float, high: float) -> str:
+        """A range of durations in one unit: ``0.97–1.04 s``."""
+        factor, unit = self._unit(high)
+        decimals = _decimals(high * factor)
+        return f"{low * factor:.{decimals}f}{self._range}{high * factor:.{decimals}f}{unit}"
+
     def level(self, seconds: float, top_seconds: float) -> str:
         """A level of an axis that reaches to ``top_seconds``, in the unit of that."""
         factor, unit = self._unit(top_seconds)

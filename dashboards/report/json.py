@@ -13,7 +13,7 @@ from ...metrics.deviation import Deviation
 from ..figure_types import FlowFigures
 from ..headline import Headline, sentences
 from ..improvements import Outcome
-from .report import Detectable, Report
+from .report import Detectable, Report, Usual
 
 __all__ = ["SCHEMA_VERSION", "ReportDocument", "report_json", "report_schema"]
 
@@ -93,6 +93,7 @@ class ReportDocument:
     deviations: tuple[DeviationLine, ...]
     improvements: tuple[Outcome, ...] = ()
     detectable: dict[str, Detectable] = field(default_factory=dict)
+    usual: dict[str, Usual] = field(default_factory=dict)
 
 
 _DOCUMENT = TypeAdapter(ReportDocument)
@@ -131,6 +132,7 @@ def _document(report: Report) -> ReportDocument:
         deviations=tuple(_deviation(report, deviation) for deviation in report.deviations),
         improvements=report.improvements,
         detectable=dict(report.detectable),
+        usual=dict(report.usual),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import exp, isfinite, log
 
 from ...alerts.alert import Alert
 from ...alerts.coverage import step_sensitivity
@@ -16,9 +16,9 @@ from ..headline import Headline, headline
 from ..improvements import Outcome, outcomes, read_improvements
 from ..periods import right_before
 from ..wording import Wording
-from .data import Rows, flow_span, read_alerts, read_deviations, read_figures, read_rows
+from .data import Rows, flow_span, read_alerts, read_bands, read_deviations, read_figures, read_rows
 
-__all__ = ["Detectable", "Report", "build_report", "compose_report"]
+__all__ = ["Detectable", "Report", "Usual", "build_report", "compose_report"]
 
 _HOUR_SECONDS = 3_600.0
 _DAY_SECONDS = 86_400.0
@@ -36,6 +36,17 @@ class Detectable:
 
 
 @dataclass(frozen=True, slots=True)
+class Usual:
+    """What the baseline calls usual of a step in these hours: the range of typical durations, seconds.
+
+    It is that of 95 of 100 single windows, so a whole period lies well inside if all is as usual.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything a report says.
 
@@ -50,6 +61,7 @@ class Report:
         wording: Language and time zone.
         rows: What the figures were computed from, for what else is to be told of it.
         detectable: By step, which slow-down detection would find how soon; empty before a baseline is learnt.
+        usual: By step, which median the baseline calls usual; empty before a baseline is learnt.
     """
 
     flow: FlowSpec
@@ -61,6 +73,7 @@ class Report:
     wording: Wording
     improvements: tuple[Outcome, ...] = ()
     detectable: Mapping[str, Detectable] = field(default_factory=dict)
+    usual: Mapping[str, Usual] = field(default_factory=dict)
     rows: Rows | None = None
 
 
@@ -103,12 +116,13 @@ def build_report(
     found = outcomes(store, flow, entries, wording, until=period.end, now=now)
     composed = compose_report(flow, figures, alerts, deviations, wording, now=now)
     detectable = _detectable(store, flow) if funnel and on_the_spot else {}  # pages tell it elsewhere
-    return replace(composed, improvements=tuple(found), detectable=detectable, rows=rows)
+    usual = _usual(store, flow, figures) if funnel and on_the_spot else {}
+    return replace(composed, improvements=tuple(found), detectable=detectable, usual=usual, rows=rows)
 
 
 def _with_data(store: Store, flow: FlowSpec, period: Period, compared: Comparison | None) -> Comparison | None:
     """The comparison asked for; the time right before, if the flow is so young that only that has data."""
-    if compared is None or compared.kind != "previous":
+    if compared is None or compared.kind != "previous" or compared.period.end == period.start:
         return compared
     first = flow_span(store, flow.name).first
     nearer = right_before(period)
@@ -138,4 +152,18 @@ def _detectable(store: Store, flow: FlowSpec) -> dict[str, Detectable]:
         values = [each.ratio - 1 if each is not None and isfinite(each.ratio) else None for each in changes]
         if changes[0] is not None:
             found[step.name] = Detectable(values[0], values[1])
+    return found
+
+
+def _usual(store: Store, flow: FlowSpec, figures: FlowFigures) -> dict[str, Usual]:
+    """The usual range in the hours with data, in the mean of its logarithm."""
+    quality, found = figures.quality, {}
+    if quality.first is None or quality.last is None:
+        return {}
+    span = Period(quality.first // _HOUR_SECONDS * _HOUR_SECONDS, quality.last)
+    for step in flow.steps:
+        bands = [(low, high) for _, low, high in read_bands(store, flow.name, step.name, span) if 0 < low <= high]
+        if bands:
+            low, high = (exp(sum(map(log, ends)) / len(bands)) for ends in zip(*bands, strict=True))
+            found[step.name] = Usual(low, high)
     return found

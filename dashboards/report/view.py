@@ -319,6 +319,9 @@ def method(report: Report) -> list[str]:
         text("These intervals speak of chance among customers. Comparisons also count the noise that the customers of "
              "a time share, by resampling blocks of time."),
     ]  # fmt: skip
+    if report.usual:
+        lines.append(text("“Usual” is what the baseline expects of the median in single windows of these hours, in 95 "
+                          "of 100 of them."))  # fmt: skip
     if report.figures.compared:
         lines.append(text("“Not enough data to say” is no proof that nothing changed: each row says which change would "
                           "have been seen in four of five cases."))  # fmt: skip

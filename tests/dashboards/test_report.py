@@ -16,9 +16,11 @@ from cxgauge.dashboards.report.json import report_json, report_schema
 from cxgauge.dashboards.report.markdown import report_markdown
 from cxgauge.dashboards.report.report import Report, build_report
 from cxgauge.dashboards.wording import Wording
+from cxgauge.metrics.baseline.bands import BandHour
 from cxgauge.metrics.deviation import Deviation
 from cxgauge.metrics.observation import ObservationBatch, Source
 from cxgauge.metrics.specification.flow import FlowSpec
+from cxgauge.metrics.store.evaluation import add_bands
 from cxgauge.metrics.store.store import Store
 from cxgauge.metrics.store.write import StoredPosition
 
@@ -211,3 +213,17 @@ def test_span_of_a_flow(store: Store, today: Period, make_day: MakeDay) -> None:
     span = flow_span(store, "bill_inquiry")
     assert span.first == today.start
     assert span.last == today.end
+
+
+def test_the_median_is_held_against_the_baseline(
+    store: Store, flow: FlowSpec, today: Period, yesterday: Comparison, english: Wording, make_day: MakeDay
+) -> None:
+    _write(store, make_day(today.start, seed=2, factor=1.2))
+    hours = [int(today.start) + 3_600 * hour for hour in range(24)]
+    with store.connection() as connection:
+        add_bands(connection, [BandHour(flow.name, "bill_total", hour, 1.0, 0.9, 1.1) for hour in hours], today.end)
+    report = _report(store, flow, today, yesterday, english)
+    assert list(report.usual) == ["bill_total"]
+    assert (report.usual["bill_total"].low, report.usual["bill_total"].high) == pytest.approx((0.9, 1.1))
+    assert "; usual 0.90–1.10 s |" in report_markdown(report)
+    assert json.loads(report_json(report))["usual"]["bill_total"]["low"] == report.usual["bill_total"].low
