@@ -229,7 +229,8 @@ class Follower:
             self._shifts.offset, self._rates.accepted = arrays["offset"], arrays["accepted"]
             for name, part in self._parts().items():
                 for item in fields(part):
-                    setattr(part, item.name, arrays[f"{name}.{item.name}"])
+                    present = getattr(part, item.name)  # a former version wrote more digits of some
+                    setattr(part, item.name, arrays[f"{name}.{item.name}"].astype(present.dtype, copy=False))
             extra: dict[str, Any] = json.loads(arrays["extra"].tobytes())
         return extra
 

@@ -259,8 +259,8 @@ class Fleet:
                 members.setdefault(part, []).append(index)
                 parents[part] = step
         steps_of: dict[str, list[Scope]] = {}
-        for name, step in names:
-            steps_of.setdefault(name, []).append(Scope(name, step))
+        for flow_name, step_name in names:
+            steps_of.setdefault(flow_name, []).append(Scope(flow_name, step_name))
         for flow, steps in steps_of.items() if flows else ():
             if len(steps) > 1:
                 members[Scope(flow)] = [index for each in steps for index in members[each]]

@@ -1,5 +1,7 @@
 """The detector finds small lasting shifts early and survives restarts exactly."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,22 @@ def test_restart_between_any_two_windows_changes_nothing(profile):
     assert found == expected
     assert found
     assert detector.to_bytes() == through.to_bytes()
+
+
+def test_a_state_of_a_former_version_with_more_digits_is_gone_on_from(profile):
+    stream = list(simulate(3, 28 * 1440 + 600, 120, 50, change=40, effect=np.log(1.3)).windows())
+    through = Detector(profile)
+    expected = [deviation for start, window in stream for deviation in through.advance(start, window)]
+    detector = Detector(profile)
+    found = [deviation for start, window in stream[:45] for deviation in detector.advance(start, window)]
+    with np.load(io.BytesIO(detector.to_bytes())) as stored:
+        wide = {name: stored[name].astype(np.float64) if name.startswith("count.") else stored[name] for name in stored}
+    buffer = io.BytesIO()
+    np.savez(buffer, **wide)
+    detector = Detector.from_bytes(buffer.getvalue(), profile)
+    found += [deviation for start, window in stream[45:] for deviation in detector.advance(start, window)]
+    assert found == expected
+    assert len(detector.to_bytes()) == len(through.to_bytes()) < len(buffer.getvalue())
 
 
 def test_late_window_is_counted(profile):
