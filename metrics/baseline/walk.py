@@ -51,17 +51,17 @@ class _Stretches:
         Before the beginning and after the end of the history there is ``absent``.
         """
         windows, series = values.shape
-        first = np.arange(self.number) * self.length - self.lead
+        padded = np.full((self.lead + self.number * self.length, series), absent, dtype=np.float32)
+        padded[self.lead : self.lead + windows] = values
+        rows, columns = padded.strides
+        shape = (self.lead + self.length, self.number, series)
+        steps = np.lib.stride_tricks.as_strided(padded, shape, (rows, self.length * rows, columns), writeable=False)
         out = np.empty((self.number, series), dtype=np.float32)
-        source = np.ascontiguousarray(values, dtype=np.float32)
+        flat = out.reshape(-1)
 
         def at(step: int) -> Floats:
-            np.take(source, first + step, axis=0, out=out, mode="clip")
-            if step < self.lead:
-                out[0] = absent
-            if first[-1] + step >= windows:
-                out[-1] = absent
-            return out.reshape(-1)
+            np.copyto(out, steps[step])
+            return flat
 
         return at
 
