@@ -4,7 +4,7 @@ Promised: of a flow in which nothing changed at most one report in twenty says t
 changed by exactly the margin of the flow is called the same at most once in twenty. Durations have noise that all
 customers of a minute share (autocorrelated), levels that differ from day to day, and a traffic of the day's hours.
 
-Run:  python bench/verdicts.py [--seeds 200]
+Run:  python bench/verdicts.py [--seeds 100]
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _proven(change: ChangeFigure) -> bool:
 def main() -> None:
     """Print how often each verdict is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=100)
     seeds = range(parser.parse_args().seeds)
     print(f"share of {len(seeds)} simulated reports (%)")
     print(f"{'':46}  {'latency':^23}  {'correctness':^23}   any figure")
