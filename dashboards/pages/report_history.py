@@ -16,6 +16,7 @@ from ...metrics.store.reports import DeliveryState, ReportRun, read_file, read_r
 from ...metrics.store.store import Store
 from ..report.files import REPORT_TYPES
 from ..report.html import with_scripts
+from ..scheduled.asked import GIVEN_UP_SECONDS, INTERRUPTED
 from ..scheduled.delivery import FOLDER
 from ..scheduled.schedule import next_report
 from ..wording import NOTHING, Wording
@@ -136,7 +137,8 @@ def report_run_page(
         return None
     w = asked.wording
     cells, text = Cells(w), w.translator.text
-    waits = run.state == "waiting" and run.asked_by is not None
+    left = run.state == "waiting" and run.asked_by is not None
+    waits = left and asked.now - run.due_at < GIVEN_UP_SECONDS
     states = {"waiting": text("not yet"), "delivered": text("delivered"), "failed": text("failed")}
     rows = tuple(
         Row((cells.words(_target(each, w)), cells.words(states[each.state]), cells.words(each.error or "")))
@@ -150,7 +152,7 @@ def report_run_page(
         "origin": _origin(run, w),
         "title": _title(run, flows, w),
         "said": run.headline or _state(run, w),
-        "error": run.error or "",
+        "error": INTERRUPTED if left and not waits else run.error or "",
         "pages": _pages(run) if run.flow in flows else "",
         "tables": [Table("deliveries", text("Deliveries"), columns, rows, empty=text("It is sent to nobody."))],
     }

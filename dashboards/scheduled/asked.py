@@ -31,15 +31,15 @@ from ..report.html import read_pictures, report_html
 from ..report.report import build_report
 from ..wording import Wording
 
-__all__ = ["WAITING_MOST", "AskedReports", "Order", "TooManyReportsError", "of_part"]
+__all__ = ["GIVEN_UP_SECONDS", "INTERRUPTED", "WAITING_MOST", "AskedReports", "Order", "TooManyReportsError", "of_part"]
 
 WAITING_MOST = 12
 _OWN_WAITING_MOST = 4
 _OWN_PER_HOUR = 30
 _HOUR_SECONDS = 3_600.0
-_GIVEN_UP_SECONDS = 1_800.0
+GIVEN_UP_SECONDS = 1_800.0
 _ERROR_LENGTH = 500
-_INTERRUPTED = "interrupted; ask for it again"
+INTERRUPTED = "interrupted; ask for it again"
 _log = structlog.get_logger("cxgauge.reports")
 
 
@@ -121,7 +121,7 @@ class AskedReports:
         now, run_id = self._clock(), f"{order.flow}-{secrets.token_hex(6)}"
         asked = {"compare": order.compare, "formats": list(order.formats), "language": order.language}
         with self._store.connection() as connection, connection.transaction():
-            give_up_asked_reports(connection, now - _GIVEN_UP_SECONDS, _INTERRUPTED)
+            give_up_asked_reports(connection, now - GIVEN_UP_SECONDS, INTERRUPTED)
             self._refuse_too_many(asked_load(connection, order.by, now - _HOUR_SECONDS))
             period = order.period
             add_asked_report(
@@ -152,7 +152,8 @@ class AskedReports:
             try:
                 self._make(run_id, order)
             except psycopg.Error as error:
-                _log.error("a report could not be kept", report=run_id, error=str(error).strip())
+                _log.error("a report could not be made", report=run_id, error=str(error).strip())
+                self._fail(run_id, "the database did not answer; ask for it again")
             except Exception as error:  # a fault of one report must not end the others
                 text = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
                 _log.error("a report was given up", report=run_id, error=text)

@@ -14,8 +14,14 @@ document.addEventListener("keydown", (event) => {
 
 const seconds = Number(document.body.dataset.live);
 
+function changed(field) {
+  if (field.type === "checkbox" || field.type === "radio") return field.checked !== field.defaultChecked;
+  if (field.tagName !== "SELECT") return field.value !== field.defaultValue;
+  return field.selectedIndex !== Math.max(0, Array.from(field.options).findIndex((option) => option.defaultSelected));
+}
+
 function busy(content) {
-  const typed = Array.from(content.querySelectorAll("input")).some((field) => field.value !== field.defaultValue);
+  const typed = Array.from(content.querySelectorAll("input, select")).some(changed);
   return document.hidden || typed || content.contains(document.activeElement?.closest("form"));
 }
 

@@ -13,9 +13,12 @@ import pytest
 
 from cxgauge.dashboards import pdf
 from cxgauge.dashboards.figure_types import Period
+from cxgauge.dashboards.pages.report_history import report_run_page
+from cxgauge.dashboards.pages.request import PageRequest
 from cxgauge.dashboards.pdf import PdfBusyError, html_to_pdf
 from cxgauge.dashboards.periods import COMPARISONS
 from cxgauge.dashboards.scheduled.asked import WAITING_MOST, AskedReports, Order, TooManyReportsError
+from cxgauge.dashboards.wording import Wording
 from cxgauge.metrics.configuration.config import Config
 from cxgauge.metrics.observation import ObservationBatch
 from cxgauge.metrics.specification.flow import FlowSpec
@@ -206,3 +209,17 @@ def test_no_more_than_two_pdfs_are_printed_at_once(tmp_path: Path, monkeypatch: 
         thread.join(30)
     assert printed == [b"%PDF"] * 2
     assert html_to_pdf("<p>x", wait_seconds=0) == b"%PDF"
+
+
+def test_its_page_waits_for_half_an_hour_and_no_longer(
+    asked: AskedReports, store: Store, flow: FlowSpec, clock: Clock, english: Wording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AskedReports, "_start", lambda _self: None)  # nobody makes it
+    run_id = asked.ask(_order())
+    path, period = f"/reports/{run_id}", Period(START, NOW)
+    for after, waits, error, seconds in ((60, True, "", 3), (1_800, False, "interrupted; ask for it again", 0)):
+        page = PageRequest(path, english, period, "24h", "previous", NOW + after, live=True)
+        values = report_run_page(store, {flow.name: flow}, run_id, page)
+        assert values is not None
+        assert (values["waits"], values["error"], values["page"].live_seconds) == (waits, error, seconds)
+        assert values["origin"] == "asked for by li.wei"

@@ -156,7 +156,7 @@ def test_without_a_script_the_pages_work_too(chromium: Any, address: str) -> Non
     assert page.get_by_role("listitem").filter(has_text="acknowledged · li.wei").count() == 1
     page.goto(address + "flows/bill_inquiry")
     page.get_by_text("Other period").click()
-    page.get_by_label("From").fill("2026-03-14T06:00")
+    page.get_by_role("navigation", name="Period").get_by_label("From").fill("2026-03-14T06:00")
     page.get_by_role("button", name="Show").click()
     assert "2026-03-14 06:00 – 2026-03-15 00:00" in page.inner_text(".when")
 
@@ -168,3 +168,21 @@ def test_it_prints_without_what_is_for_clicking(chromium: Any, address: str) -> 
     assert not page.locator("header.top").is_visible()
     assert page.locator("footer .print").is_visible()
     assert len(page.pdf()) > 10_000
+
+
+def test_a_live_page_waits_while_somebody_fills_in_a_form(chromium: Any, address: str) -> None:
+    page = chromium.new_page()
+    page.clock.install()
+    page.goto(address + "flows/bill_inquiry?lang=en")
+    page.get_by_label("MD", exact=True).check()
+    page.locator("select[name=compare]").select_option("week")
+    page.locator("h1").click()  # out of the form
+    page.evaluate("document.querySelector('h1').textContent = 'old'")
+    page.clock.run_for(31_000)
+    page.wait_for_timeout(500)
+    assert page.locator("h1").inner_text() == "old"
+    page.get_by_label("MD", exact=True).uncheck()
+    page.locator("select[name=compare]").select_option("previous")
+    page.evaluate("document.activeElement.blur()")
+    page.clock.run_for(31_000)
+    page.get_by_role("heading", level=1, name="Bill inquiry").wait_for()
