@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -185,17 +186,18 @@ class ChannelMap:
     @classmethod
     def of(cls, fleet: Fleet) -> ChannelMap:
         """The map of a fleet's failure channels."""
-        every = [
-            (cell, column, index) for index, channel in enumerate(fleet.channels) for cell, column in channel.pairs
-        ]
-        rows = np.array(every, dtype=np.int64).reshape(-1, 3)
-        pairs, member_pair = np.unique(rows[:, :2], axis=0, return_inverse=True)
-        family = fleet.family[pairs[:, 0]] if len(pairs) else np.zeros(0, dtype=np.int64)
-        keys = np.stack([family, pairs[:, 1]], axis=1)
-        group = np.unique(keys, axis=0, return_inverse=True)[1].ravel() if len(pairs) else np.zeros(0, dtype=np.int64)
-        alike = np.unique(rows[:, [0, 2]], axis=0, return_inverse=True)[1].ravel()
-        share = 1.0 / np.bincount(alike)[alike] if len(rows) else np.zeros(0)
-        return cls(pairs, group, member_pair.ravel(), rows[:, 2], share)
+        sizes = [len(channel.pairs) for channel in fleet.channels]
+        flat = chain.from_iterable(chain.from_iterable(channel.pairs for channel in fleet.channels))
+        cell, column = np.fromiter(flat, dtype=np.int64, count=2 * sum(sizes)).reshape(-1, 2).T
+        member_channel = np.repeat(np.arange(len(sizes)), sizes)
+        # numbers stand for pairs of numbers: they are found several times as fast
+        width = int(column.max(initial=0)) + 1
+        keys, member_pair = np.unique(cell * width + column, return_inverse=True)
+        pairs = np.stack(np.divmod(keys, width), axis=1)
+        group = np.unique(fleet.family[pairs[:, 0]] * width + pairs[:, 1], return_inverse=True)[1]
+        alike = np.unique(cell * max(len(sizes), 1) + member_channel, return_inverse=True)[1]
+        share = 1.0 / np.bincount(alike)[alike] if len(cell) else np.zeros(0)
+        return cls(pairs, group, member_pair, member_channel, share)
 
     def over_time(
         self,
