@@ -11,16 +11,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..metrics.baseline.baseline import Profile
 from ..metrics.baseline.budget import count_families
-from ..metrics.baseline.digest_learning import DigestedCells, learn_digests
+from ..metrics.baseline.digest_learning import CELLS_IN_MEMORY, DigestedCells, learn_digests
 from ..metrics.baseline.parts import join
 from ..metrics.baseline.pooling import pool_young
 from ..metrics.baseline.workspace import Workspace
 from ..metrics.detection.input import SKETCH_GRID, Fleet
 from ..metrics.detection.settings import DetectionSettings
+from ..metrics.digest.day import DayDigests
 from ..metrics.observation import SeriesKey
 from ..metrics.store.connection import Connection
 from ..metrics.store.digests import digested_hours, history_span, read_history
@@ -32,7 +31,7 @@ __all__ = ["LearningSchedule", "learn_from_store"]
 
 _SHORTEST_SECONDS = 600.0
 _GROWTH = 0.5
-_HOUR = 3_600
+_HOUR, _DAY = 3_600, 86_400
 _LONG_SECONDS = 2 * 86_400.0  # of digests: what came since does without
 _TRAILING_SECONDS = 3 * 3_600.0
 _PORTION_CELLS = 64  # that are learnt together
@@ -82,20 +81,29 @@ class _Work:
 
     def learn(self, connection: Connection, series: Mapping[int, SeriesKey], space: Workspace) -> Profile | None:
         """The profile of some whole flows; ``None`` without any data."""
-        numbers = sorted(
-            series, key=lambda number: (series[number].flow, series[number].step, series[number].dimensions)
-        )
+        numbers = sorted(series, key=lambda one: (series[one].flow, series[one].step, series[one].dimensions))
         window = int(self.settings.window_seconds)
-        found = read_history(connection, numbers, *self.span, self.missing, window_seconds=window)
-        per_cell = found.rows.verdicts.any(axis=(1, 2)).reshape(len(numbers), found.days)
-        there = np.flatnonzero(per_cell.any(axis=1))
-        if not len(there):
+        held: dict[tuple[int, ...], DayDigests] = {}
+
+        def read(chosen: Sequence[int]) -> DayDigests:
+            """Digests of some series; the last ones are held."""
+            key = tuple(chosen)
+            if key not in held:
+                held.clear()
+                found = read_history(connection, key, *self.span, self.missing, window_seconds=window)
+                held[key] = found.rows
+            return held[key]
+
+        there: list[int] = []
+        for begin in range(0, len(numbers), CELLS_IN_MEMORY):
+            some = numbers[begin : begin + CELLS_IN_MEMORY]
+            seen = read(some).verdicts.reshape(len(some), -1).max(axis=1, initial=0).tolist()
+            there += [number for number, most in zip(some, seen, strict=True) if most]
+        if not there:
             return None
-        rows = found.rows
-        if len(there) < len(numbers):
-            rows = rows.take((there[:, None] * found.days + np.arange(found.days)).ravel())
-        fleet = Fleet.build([series[numbers[place]] for place in there.tolist()], SKETCH_GRID)
-        history = DigestedCells(rows, found.first_day)
+        fleet = Fleet.build([series[number] for number in there], SKETCH_GRID)
+        first_day = self.span[0] // _DAY * _DAY
+        history = DigestedCells(lambda cells: read([there[cell] for cell in cells.tolist()]), first_day)
         return learn_digests(
             history, fleet, self.settings, self.span, families=self.families, excluded=self.untaught, space=space
         )

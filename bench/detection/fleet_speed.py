@@ -151,9 +151,8 @@ def learning(options: argparse.Namespace) -> None:
 
     store = Store.open(options.dsn, schema=SCHEMA)
     store.migrate()
-    begin = time.process_time()
-    days = digested_days(options.rate, options.days)
-    made = time.process_time() - begin
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # whose memory is not ours
+        days = pool.submit(digested_days, options.rate, options.days).result()
     ids = store._catalog.resolve(
         [SeriesKey(f"flow{index:05d}", "step", (), ("total",)) for index in range(options.learn)]
     ).ids
@@ -197,7 +196,6 @@ def learning(options: argparse.Namespace) -> None:
         f"  together: {1e3 * each:.1f} ms a series, 10,000 in {1e4 * each:.0f} s of processors, less the server's",
         f"  at most {after.ru_maxrss / 1e6:.2f} GB a process that learns, {own / 1e6:.2f} GB in the other",
         f"  profile as bytes: {time.perf_counter() - began:.1f} s, {kept / 1e6:.0f} MB",
-        f"  making digests of rows: {1e6 * made / PORTION / options.days:.0f} µs a series and day, drawing included",
     ):
         print(line)
     with store.connection() as connection:

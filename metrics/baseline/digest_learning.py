@@ -6,7 +6,7 @@ reference/detection.md says by how much thresholds differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,26 +18,40 @@ from ..detection.input import Fleet
 from ..detection.settings import DetectionSettings
 from ..digest.day import BIN_SECONDS, DAY_SECONDS, DayDigests
 from .baseline import learn_part
+from .cells import CellFigures
 from .digested import DigestSource
 from .history_time import HistoryTime
 from .profile import Profile
+from .rates import Outcomes
 from .special_days import SpecialRows, learn_special_days, ordinary_windows
+from .timetable import Timetable
 from .workspace import Workspace
 
-__all__ = ["DigestedCells", "learn_digests"]
+__all__ = ["CELLS_IN_MEMORY", "DigestedCells", "learn_digests"]
 
 Booleans = NDArray[Any]
+Floats = NDArray[Any]
 Integers = NDArray[Any]
 
+CELLS_IN_MEMORY = 64  # whose digests are held at one time
 _HOUR = 3_600
 
 
 @dataclass(frozen=True, slots=True)
 class DigestedCells:
-    """Digests of the cells of a fleet, a row a cell and UTC day, cell after cell; the first day's start."""
+    """Digests of the cells of a fleet: what reads those of some, and the start of the first day.
 
-    rows: DayDigests
+    ``read`` gives a row a cell and UTC day, cell after cell, for cells of the fleet by number, ascending.
+    """
+
+    read: Callable[[Integers], DayDigests]
     first_day: float
+
+    @classmethod
+    def of(cls, rows: DayDigests, first_day: float, cells: int) -> DigestedCells:
+        """Of rows that are in memory."""
+        days = len(rows) // max(cells, 1)
+        return cls(lambda chosen: rows.take((chosen[:, None] * days + np.arange(days)).ravel()), first_day)
 
 
 def learn_digests(
@@ -53,7 +67,8 @@ def learn_digests(
     """Learn what is normal for some flows.
 
     Args:
-        history: Digests of the cells in the order of the fleet; those outside of the span do not count.
+        history: Digests of the cells in the order of the fleet, read some dozens at a time; what is outside of the
+            span does not count.
         fleet: The flows, whole.
         settings: Budget, zone, window length, tested effects.
         span: Start of the first and end of the last window of the history of the larger fleet.
@@ -64,30 +79,101 @@ def learn_digests(
     Returns:
         A profile; young series do not lean on others yet, :func:`~.pooling.pool_young` is for the whole fleet.
     """
-    time = HistoryTime.stretched(settings, span, BIN_SECONDS)
-    source = DigestSource.of(history.rows, history.first_day, time, settings)
-    taught = _taught(source, fleet, span, excluded)
-    starts = time.first + settings.window_seconds * np.arange(time.windows)
-    ordinary = ordinary_windows(starts[taught.any(axis=0)], starts, settings)
-    special = _special_rows(source, starts, taught & ~ordinary) if not ordinary.all() else None
-    teaching = replace(source, rows=_only(source, taught & ordinary))
-    profile = learn_part(teaching, fleet, settings, time, families, space or Workspace())
+    source = _DigestedFleet.of(history, fleet, settings, span, excluded)
+    profile = learn_part(source, fleet, settings, source.time, families, space or Workspace())
+    special = source.special()
     return replace(profile, special=learn_special_days(profile, special)) if special is not None else profile
 
 
-def _taught(
-    source: DigestSource, fleet: Fleet, span: tuple[float, float], excluded: Sequence[tuple[float, float, str]]
-) -> Booleans:
-    """Which windows may teach a cell, ``[C, T]``; cells of a flow share a row of memory."""
-    starts = source.time.first + source.settings.window_seconds * np.arange(source.time.windows)
-    inside = (starts >= span[0]) & (starts < span[1])
-    names, flow = np.unique([cell.flow for cell in fleet.cells], return_inverse=True)
-    keep: Booleans = np.repeat(inside[None], len(names), axis=0)
-    for first, last, pattern in excluded:
-        for place, name in enumerate(names.tolist()):
-            if fnmatchcase(name, pattern):
-                keep[place] &= (starts < first) | (starts >= last)
-    return np.asarray(keep[flow.ravel()])
+@dataclass(slots=True)
+class _DigestedFleet:
+    """The cells of a fleet, some dozens in memory at a time.
+
+    Attributes:
+        history: Where their digests are.
+        time: The windows to learn from, whole stretches of five minutes.
+        settings: For the length of a window and the bank's calendar.
+        flow: Number of each cell's flow, ``[C]``.
+        taught: Which windows may teach a flow, ``[flows, T]``.
+        ordinary: Which windows are of ordinary days, ``[T]``.
+        stretches: See :class:`~.sources.CellSource`.
+    """
+
+    history: DigestedCells
+    time: HistoryTime
+    settings: DetectionSettings
+    flow: Integers
+    taught: Booleans
+    ordinary: Booleans
+    stretches: Timetable
+    _last: tuple[int, DigestSource, SpecialRows | None] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        history: DigestedCells,
+        fleet: Fleet,
+        settings: DetectionSettings,
+        span: tuple[float, float],
+        excluded: Sequence[tuple[float, float, str]],
+    ) -> _DigestedFleet:
+        time = HistoryTime.stretched(settings, span, BIN_SECONDS)
+        starts = time.first + settings.window_seconds * np.arange(time.windows)
+        names, flow = np.unique([cell.flow for cell in fleet.cells], return_inverse=True)
+        taught: Booleans = np.repeat(((starts >= span[0]) & (starts < span[1]))[None], len(names), axis=0)
+        for first, last, pattern in excluded:
+            for place, name in enumerate(names.tolist()):
+                if fnmatchcase(name, pattern):
+                    taught[place] &= (starts < first) | (starts >= last)
+        ordinary = ordinary_windows(starts[taught.any(axis=0)], starts, settings)
+        stretches = DigestSource.stretches_of(time, settings)
+        return cls(history, time, settings, flow.ravel(), taught, ordinary, stretches)
+
+    @property
+    def together(self) -> int:
+        """See :class:`~.sources.CellSource`."""
+        return round(BIN_SECONDS / self.settings.window_seconds)
+
+    def totals(self) -> tuple[Floats, Floats]:
+        """See :class:`~.sources.CellSource`."""
+        parts = [self._some(begin)[0].totals() for begin in self._begins()]
+        columns = max((failed.shape[1] for failed, _ in parts), default=0)
+        wide = [[np.pad(each, ((0, 0), (0, columns - each.shape[1]))) for each in both] for both in parts]
+        failed, tried = (np.concatenate([both[place] for both in wide]) for place in range(2))
+        return failed, tried
+
+    def portions(self, family: Integers, cells: int) -> Iterator[tuple[Integers, CellFigures, Outcomes]]:
+        """See :class:`~.sources.CellSource`; portions are of :data:`CELLS_IN_MEMORY` cells at most."""
+        for begin in self._begins():
+            source, _ = self._some(begin)
+            for chosen, figures, outcomes in source.portions(family[begin : begin + source.cells], cells):
+                yield begin + chosen, figures, outcomes
+
+    def special(self) -> SpecialRows | None:
+        """Windows of special days of all cells; ``None`` if there is no such day."""
+        if self.ordinary.all():
+            return None
+        found = []
+        for begin in self._begins():
+            rows = self._some(begin)[1]
+            if rows is not None:
+                found.append(replace(rows, cell=rows.cell + begin))
+        return SpecialRows.joined(found)
+
+    def _begins(self) -> range:
+        return range(0, len(self.flow), CELLS_IN_MEMORY)
+
+    def _some(self, begin: int) -> tuple[DigestSource, SpecialRows | None]:
+        """Some cells, what must not teach taken out, and their windows of special days; the last ones are kept."""
+        if self._last is None or self._last[0] != begin:
+            self._last = None  # before others are read
+            chosen = np.arange(begin, min(begin + CELLS_IN_MEMORY, len(self.flow)))
+            rows = self.history.read(chosen)
+            source = DigestSource.of(rows, self.history.first_day, self.time, self.stretches, self.settings)
+            taught = self.taught[self.flow[chosen]]
+            special = None if self.ordinary.all() else _special_rows(source, taught & ~self.ordinary)
+            self._last = begin, replace(source, rows=_only(source, taught & self.ordinary)), special
+        return self._last[1:]
 
 
 def _only(source: DigestSource, keep: Booleans) -> DayDigests:
@@ -132,8 +218,9 @@ def _at_the_ends(source: DigestSource, windows: Booleans) -> Booleans:
     return np.asarray(found.reshape(source.cells * source.days, 24))
 
 
-def _special_rows(source: DigestSource, starts: Any, chosen: Booleans) -> SpecialRows:
+def _special_rows(source: DigestSource, chosen: Booleans) -> SpecialRows:
     """Windows of special days, row by row."""
+    starts = source.time.first + source.settings.window_seconds * np.arange(source.time.windows)
     count, x = source.locations()
     window, cell = np.nonzero(chosen.T & (count > 0))
     return SpecialRows(

@@ -129,13 +129,19 @@ class DigestSource:
     settings: DetectionSettings
 
     @classmethod
-    def of(cls, rows: DayDigests, first_day: float, time: HistoryTime, settings: DetectionSettings) -> DigestSource:
+    def of(
+        cls, rows: DayDigests, first_day: float, time: HistoryTime, stretches: Timetable, settings: DetectionSettings
+    ) -> DigestSource:
         """Lay out digests; windows longer than those judged count for the first of those that they are of."""
+        rows = rows.coarsened(int(np.lcm(rows.window_seconds, int(settings.window_seconds))))
+        return cls(rows, first_day, time, stretches, settings)
+
+    @staticmethod
+    def stretches_of(time: HistoryTime, settings: DetectionSettings) -> Timetable:
+        """Local time of the stretches of five minutes of a history."""
         by_stretch = replace(settings, window_seconds=float(BIN_SECONDS))
         number = round(time.windows * settings.window_seconds / BIN_SECONDS)
-        starts = time.first + BIN_SECONDS * np.arange(number)
-        rows = rows.coarsened(int(np.lcm(rows.window_seconds, int(settings.window_seconds))))
-        return cls(rows, first_day, time, Timetable.of(local_time(starts, by_stretch)), settings)
+        return Timetable.of(local_time(time.first + BIN_SECONDS * np.arange(number), by_stretch))
 
     @property
     def together(self) -> int:

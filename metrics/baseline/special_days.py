@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,16 @@ class SpecialRows:
     def of(cls, rows: Measurements) -> SpecialRows:
         """Rows of windows."""
         return cls(rows.window_start, rows.cell, rows.count, rows=rows)
+
+    @classmethod
+    def joined(cls, parts: Sequence[SpecialRows]) -> SpecialRows:
+        """Rows with locations, one part after the other."""
+        none = np.zeros(0)
+        columns = [[part.window_start, part.cell, part.count, part.location] for part in parts]
+        start, cell, count, location = (
+            np.concatenate(each) for each in zip(*columns, [none, none.astype(np.int64), none, none], strict=True)
+        )
+        return cls(start, cell, count, location)
 
     def __len__(self) -> int:
         return len(self.cell)

@@ -110,7 +110,7 @@ def both():
     rows = DayDigests.from_bytes([next(each.to_bytes()) for each in days[1:]])
     span = (float(first), float(first + 60 * MINUTES))
     windows = learn(Measurements.from_rollup(rollup, {0: 0}), fleet, settings, families=1)
-    return windows, learn_digests(DigestedCells(rows, first), fleet, settings, span, families=1)
+    return windows, learn_digests(DigestedCells.of(rows, first, 1), fleet, settings, span, families=1)
 
 
 def test_digests_know_the_distribution_and_the_seasons(both):
