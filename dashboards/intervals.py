@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import hypot, isfinite, sqrt
 from statistics import NormalDist
 
@@ -164,15 +165,14 @@ class Resamples:
         if step is not None:
             most = max(1, min(most, step // 2, (after.shape[0] - step) // 2))
         for joined in sorted({1, round(sqrt(most)), most} if most else ()):
-            random = np.random.default_rng(_SEED)
             if step is not None:
-                left, right = _drawn_apart(before, after, joined, step, random)
+                left, right = _drawn_apart(before, after, joined, step)
                 blocks = step // joined + (after.shape[0] - step) // joined
                 levels.append((blocks - 2, left, right))
                 continue
             left, right = _joined(before, joined), _joined(after, joined)
-            weights = _weights(random, left.shape[0])
-            other = weights if left.shape[0] == right.shape[0] else _weights(random, right.shape[0])
+            weights = _weights(left.shape[0])
+            other = weights if left.shape[0] == right.shape[0] else _weights(right.shape[0], 1)
             levels.append((min(left.shape[0], right.shape[0]) - 1, weights @ left, other @ right))
         return cls(_total(before), _total(after), tuple(levels))
 
@@ -218,13 +218,13 @@ class Resamples:
 
 
 def _drawn_apart(
-    before: NDArray[np.number], after: NDArray[np.number], joined: int, step: int, random: np.random.Generator
+    before: NDArray[np.number], after: NDArray[np.number], joined: int, step: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Resamples whose blocks before and after a step are drawn apart; as many blocks in both periods."""
     sums = [np.zeros((_RESAMPLES, counts.shape[1])) for counts in (before, after)]
-    for part in (slice(None, step), slice(step, None)):
+    for place, part in enumerate((slice(None, step), slice(step, None))):
         left, right = (_joined(counts[part], joined) for counts in (before, after))
-        weights = _weights(random, left.shape[0])
+        weights = _weights(left.shape[0], place)
         sums = [sums[0] + weights @ left, sums[1] + weights @ right]
     return sums[0], sums[1]
 
@@ -241,7 +241,10 @@ def _joined(blocks: NDArray[np.number], size: int) -> NDArray[np.float64]:
     return np.asarray(np.add.reduceat(blocks, starts, axis=0), dtype=np.float64)
 
 
-def _weights(random: np.random.Generator, blocks: int) -> NDArray[np.float64]:
+@lru_cache(maxsize=16)
+def _weights(blocks: int, draw: int = 0) -> NDArray[np.float64]:
+    """How often each block is drawn, ``(resamples, blocks)``; the same at every call, so that figures are."""
+    random = np.random.default_rng((_SEED, draw) if draw else _SEED)
     return random.multinomial(blocks, np.full(blocks, 1 / blocks), size=_RESAMPLES).astype(np.float64)
 
 
