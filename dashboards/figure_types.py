@@ -2,7 +2,7 @@
 
 Durations are seconds, ratios are 0–1, times are seconds since 1970 UTC. A figure that cannot be given is
 ``None`` and its ``reason`` says why. The field names are those of the JSON report; see
-docs/reference/report.md.
+docs/reference/report.schema.json.
 """
 
 from __future__ import annotations
