@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -43,19 +42,14 @@ from ..metrics.store.alerts import read_current_alerts
 from ..metrics.store.audit import COMMAND_LINE, audit
 from ..metrics.store.events import put_events
 from ..metrics.store.store import Store
-from ..metrics.store.transition_counting import count_tail, count_transitions
 from ..metrics.strict_yaml import SpecificationError
 from ._database import may_come_up, reach_database, store_settings
+from ._housekeeping import count_ways, keep_house
+from ._judging import Judging
 
 __all__ = ["Installation", "Service", "changed_parts", "load_installation"]
 
 _log = structlog.get_logger("cxgauge.service")
-_COMPACT_SECONDS: Final = 20.0
-_EXPIRE_SECONDS: Final = 3600.0
-_TRANSITIONS_SECONDS: Final = 300.0
-_TAIL_SECONDS: Final = 30.0
-_TAIL_PART: Final = 20.0  # the pause is so many times as long as counting took
-_HOURS_SECONDS: Final = 120.0
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 15.0
 _TITLE_LENGTH: Final = 256
@@ -115,7 +109,7 @@ class Service:
         self._stack = ExitStack()
         self._stop_collecting = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
-        self._judging: _Judging | None = None
+        self._judging: Judging | None = None
         self.evaluation: Evaluation | None = None
 
     # -- life -----------------------------------------------------------------------------------------
@@ -160,16 +154,18 @@ class Service:
         self.writer.measure_lag()  # what waits from before the start must be judged with its own windows
         self._stack.callback(self._drain)
         self._run("writer", self.writer.run, self._stop_collecting)
-        self._run("housekeeping", self._keep_house, self._stop_collecting)
+        self._run("housekeeping", keep_house, self.store, self._stop_collecting)
         if self.push is not None:
             self._run("push", self.push.run, self._stop_collecting)
-        self._run("transitions", self._count_transitions, self._stop_collecting)
+        self._run(
+            "transitions", count_ways, self.store, lambda: self.installation.flows, self.clock, self._stop_collecting
+        )
         self.reporter = Reporter(
             self.store, lambda: self.installation.config, lambda: self.installation.flows, self.clock
         )
         self._run("reports", self.reporter.run, self._stop_collecting)
         self._run("events", self.receiver.receiver.journal.run, self._put_events, self._stop_collecting)
-        self._judging = _Judging(self)
+        self._judging = self._judge()
         self.http = HttpServer(application(self._http_parts()), config.http.host, config.http.port, config.http.tls)
         self.http.start()
         if not config.sign_in.is_required:
@@ -229,7 +225,7 @@ class Service:
         self.receiver.receiver.reload(found.flows)
         if self._judging is not None:
             self._judging.stop()
-        self._judging = _Judging(self)
+        self._judging = self._judge()
         _log.info("reloaded", flows=len(found.flows))
         return True
 
@@ -338,90 +334,18 @@ class Service:
         for thread in self._threads.values():
             thread.join()
 
-    def _keep_house(self, stop: threading.Event) -> None:
-        """Add up closed windows often, remove what is too old now and then; both can be cut off at any moment."""
-        expired_at = float("-inf")
-        while not stop.wait(_COMPACT_SECONDS):
-            try:
-                self.store.compact(stop.is_set)
-                self.store.digest(stop.is_set, _COMPACT_SECONDS)
-                if time.monotonic() - expired_at > _EXPIRE_SECONDS:
-                    self.store.expire(stop.is_set)
-                    expired_at = time.monotonic()
-            except psycopg.Error as error:
-                _log.warning("housekeeping waits", error=f"{type(error).__name__}: {error}")
+    def _judge(self) -> Judging:
+        parts = alerting(
+            self.installation.config, self.installation.flows, self.store, self.clock, self.written_through
+        )
 
-    def _count_transitions(self, stop: threading.Event) -> None:
-        """Count how flow instances went: the last hours again and again, others once they are over.
+        def ticked(evaluation: Evaluation) -> None:
+            if evaluation.transitions or self.evaluation is None:
+                with self.store.connection() as connection:
+                    self.exposition.set_alerts(map(alert_from_json, read_current_alerts(connection, self.clock())))
+            profile = parts.evaluator.profile
+            if profile is not None:
+                self.exposition.set_baselines(baseline_durations(profile, self.clock()))
+            self.evaluation = evaluation
 
-        An hour that is cut off is counted later.
-        """
-        pause_seconds, hours_at = _COMPACT_SECONDS, float("-inf")
-        while not stop.wait(pause_seconds):
-            began = time.monotonic()
-            ends = {name: flow.ends for name, flow in self.installation.flows.items()}
-            try:
-                count_tail(self.store, ends, self.clock())
-                pause_seconds = _TAIL_PART * (time.monotonic() - began)
-                if began - hours_at >= _TRANSITIONS_SECONDS:
-                    until = began + _HOURS_SECONDS  # then the tail comes first again
-                    late = partial(_is_over, stop, until)
-                    count_transitions(self.store, ends, self.clock(), late)
-                    hours_at = began if time.monotonic() < until else float("-inf")
-            except psycopg.Error as error:
-                _log.warning("counting of transitions waits", error=f"{type(error).__name__}: {error}")
-            pause_seconds = min(max(pause_seconds, _TAIL_SECONDS), _TRANSITIONS_SECONDS)
-
-
-def _is_over(stop: threading.Event, until: float) -> bool:
-    return stop.is_set() or time.monotonic() > until
-
-
-class _Judging:
-    """Evaluation and delivery with one configuration; stopped and made anew by a reload."""
-
-    def __init__(self, service: Service) -> None:
-        installation = service.installation
-        config, flows = installation.config, installation.flows
-        parts = alerting(config, flows, service.store, service.clock, service.written_through)
-        self._service = service
-        self._stop = threading.Event()
-        self._evaluator, self._dispatcher = parts.evaluator, parts.dispatcher
-        self.threads = {"evaluator": self._thread("evaluator", lambda: parts.evaluator.run(self._stop, self._ticked))}
-        self.threads["dispatcher"] = self._thread("dispatcher", lambda: parts.dispatcher.run(self._stop))
-        for sender in parts.alertmanagers:
-            name = f"alertmanager-{sender.settings.name}"
-            self.threads[name] = self._thread(name, partial(sender.run, self._stop))
-        for thread in self.threads.values():
-            thread.start()
-
-    def _thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
-        return threading.Thread(target=target, name=f"cxgauge-{name}", daemon=True)
-
-    def stop(self) -> None:
-        """End all after what they are doing; what they have not done they will find in the store."""
-        self._stop.set()
-        for thread in self.threads.values():
-            thread.join()
-
-    def messages(self) -> dict[tuple[str, str], int]:
-        """What became of messages since this began, by notifier and outcome."""
-        return {
-            (name, outcome): count
-            for name, total in dict(self._dispatcher.totals).items()
-            for outcome, count in (
-                ("delivered", total.delivered),
-                ("put_off", total.put_off),
-                ("given_up", total.failed),
-            )
-        }
-
-    def _ticked(self, evaluation: Evaluation) -> None:
-        service, exposition = self._service, self._service.exposition
-        if evaluation.transitions or service.evaluation is None:
-            with service.store.connection() as connection:
-                exposition.set_alerts(map(alert_from_json, read_current_alerts(connection, service.clock())))
-        profile = self._evaluator.profile
-        if profile is not None:
-            exposition.set_baselines(baseline_durations(profile, service.clock()))
-        service.evaluation = evaluation
+        return Judging(parts, ticked)
