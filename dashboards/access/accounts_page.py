@@ -14,7 +14,7 @@ from ...metrics.store.accounts import Account, read_accounts
 from ...metrics.store.scope import DataScope
 from ...metrics.store.service_tokens import ServiceToken, read_service_tokens
 from ..pages.deeds import NAME_COOKIE, Deed, Forms, form_answer
-from ..pages.request import PageRequest, read_request
+from ..pages.request import PageRequest, read_request, remember_language
 from ..pages.table import Cells, Column, Row, Table
 from ..pages.table_files import table_response
 from ..rendering import render
@@ -55,7 +55,8 @@ class AccountsPage(Forms):
         if asked.table:
             table = next((one for one in tables if asked.table in (one.name, "first")), None)
             return PlainTextResponse("no such table\n", 404) if table is None else table_response(table, asked)
-        return HTMLResponse(self._page(asked, access_of(request), tables, tokens, request.cookies.get(NAME_COOKIE, "")))
+        page = self._page(asked, access_of(request), tables, tokens, request.cookies.get(NAME_COOKIE, ""))
+        return remember_language(HTMLResponse(page), request, asked)
 
     async def _make(self, request: Request) -> Response:
         """Make a token and show it, this once; a reload asks the browser's owner whether to make another."""

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from ...metrics.configuration.config import Config
 from ...metrics.store.audit import COMMAND_LINE, AuditFilter, AuditRow, audit_actions, read_audit
 from ...metrics.store.store import Store
-from ..pages.request import SPANS, PageRequest, read_request
+from ..pages.request import SPANS, PageRequest, read_request, remember_language
 from ..pages.table import Cells, Column, Row, Table
 from ..pages.table_files import table_response
 from ..rendering import render
@@ -84,9 +84,8 @@ class AuditPage:
     ) -> Response:
         if asked.table:
             return table_response(table, asked)
-        return HTMLResponse(
-            render(template, asked.wording, page=asked, spans=SPANS, access=access_of(request), **values)
-        )
+        page = render(template, asked.wording, page=asked, spans=SPANS, access=access_of(request), **values)
+        return remember_language(HTMLResponse(page), request, asked)
 
 
 def _filter(asked: PageRequest) -> AuditFilter:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlencode
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ...metrics.translation import LANGUAGES, Language
 from ..figure_types import Comparison, Period
@@ -15,7 +16,7 @@ from ..periods import COMPARISONS, aligned, compared_period, parse_moment
 from ..release_split import RELEASE, releases_of
 from ..wording import Wording
 
-__all__ = ["LANGUAGE_COOKIE", "LONGEST_SECONDS", "SPANS", "PageRequest", "read_request"]
+__all__ = ["LANGUAGE_COOKIE", "LONGEST_SECONDS", "SPANS", "PageRequest", "read_request", "remember_language"]
 
 LANGUAGE_COOKIE = "cxgauge_language"
 SPANS = {"1h": 3_600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
@@ -25,6 +26,7 @@ LONGEST_SECONDS = 400 * 86_400
 _LIVE_SECONDS = {"1h": 10}
 _LIVE_SECONDS_ELSE = 30
 _OWN_LIMIT = 200
+_YEAR_SECONDS = 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,15 @@ class PageRequest:
     def local(self, moment: float) -> str:
         """A moment in the bank's zone as a form's field has it: ``2026-03-14T10:42``."""
         return f"{datetime.fromtimestamp(moment, self.wording.zone):%Y-%m-%dT%H:%M}"
+
+
+def remember_language(response: Response, request: Request, asked: PageRequest) -> Response:
+    """Keep the language for a year when the visitor has chosen it."""
+    if "lang" in request.query_params:
+        response.set_cookie(
+            LANGUAGE_COOKIE, asked.wording.language, max_age=_YEAR_SECONDS, httponly=True, samesite="lax"
+        )
+    return response
 
 
 def read_request(

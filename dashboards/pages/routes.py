@@ -36,7 +36,7 @@ from .improvement_list import (
 )
 from .overview import overview_page
 from .report_history import REPORT_FILTERS, report_file, report_run_page, reports_page
-from .request import LANGUAGE_COOKIE, SPANS, PageRequest, read_request
+from .request import LANGUAGE_COOKIE, SPANS, PageRequest, read_request, remember_language
 from .search import search_page
 from .silences import silences_page
 from .step import step_page
@@ -46,7 +46,6 @@ from .table_files import table_response
 __all__ = ["Pages"]
 
 _Page = Callable[[PageRequest, Request], tuple[str, dict[str, Any]]]
-_YEAR_SECONDS = 365 * 86_400
 
 
 class NotFoundError(LookupError):
@@ -132,11 +131,7 @@ class Pages:
             )
             text = render(template, asked.wording, **values)
             response = HTMLResponse(text, headers={"cache-control": "no-store"})
-            if "lang" in request.query_params:
-                response.set_cookie(
-                    LANGUAGE_COOKIE, asked.wording.language, max_age=_YEAR_SECONDS, httponly=True, samesite="lax"
-                )
-            return response
+            return remember_language(response, request, asked)
 
         return answer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from html import unescape
 
 import httpx2 as httpx
@@ -12,7 +13,7 @@ import httpx2 as httpx
 from cxgauge.metrics.store.audit import audit
 from cxgauge.metrics.store.scope import DataScope
 
-from .conftest import Site
+from .conftest import Site, token_of
 
 
 def _text(answer: httpx.Response) -> str:
@@ -84,3 +85,25 @@ def test_accounts_are_listed_without_their_hashes(site: Site) -> None:
     page = client.get("/accounts")
     assert "wang.fang viewer bill_inquiry; channel=app with a password – in use" in _text(page)
     assert "argon2" not in page.text
+
+
+def test_a_chosen_language_is_kept_on_pages_of_administrators(site: Site) -> None:
+    boss = site.signed_in("boss", "admin")
+    for path in ("/audit", "/accounts"):
+        assert 'lang="zh-CN">' in boss.get(f"{path}?lang=zh").text
+        assert '<html lang="zh-CN">' in boss.get(path).text
+        boss.get(f"{path}?lang=en")
+        assert '<html lang="en">' in boss.get(path).text
+
+
+def test_what_people_do_about_findings_stands_in_the_audit_with_a_way_to_it(site: Site) -> None:
+    engineer = site.signed_in("li.wei", "engineer")
+    token = token_of(engineer.get("/account").text)
+    plan = {"token": token, "flow": "bill_inquiry", "step": "log_in", "measure": "p50", "action": "cache it"}
+    entry = engineer.post("/improvements", data=plan).headers["location"]
+    engineer.post("/silences", data={"token": token, "kind": "silence", "why": "upgrade"})
+    site.now = time.time()  # the database notes its own time
+    page = site.signed_in("boss", "admin").get("/audit").text
+    assert f'href="{entry}"' in page
+    assert 'href="/silences"' in page
+    assert all(words in page for words in ("improvement planned", "alerts silenced", "li.wei", "comment: upgrade"))
