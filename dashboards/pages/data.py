@@ -22,14 +22,14 @@ from ..exposition.health import HealthFigures
 from ..figure_types import Period
 from ..quality_words import quality_numbers
 from ..wording import NOTHING, Wording
-from .quality_table import quality_columns, reason_rows
+from .quality_table import quality_columns, reason_rows, urgency
 from .request import PageRequest
 from .table import Cell, Cells, Column, Row, Table
 
 __all__ = ["data_page"]
 
 _SOURCES_SHOWN = 100
-_STEPS_SHOWN = 60
+_STEPS_SHOWN = 40
 _LATE_SECONDS = 300.0
 _SPOOL_FULL = 0.8
 
@@ -64,25 +64,33 @@ def _amounts(
     """What came late, twice or not at all in the period, by flow, step and reason; first what is missing."""
     w = asked.wording
     cells, text = Cells(w), w.translator.text
-    order = {(flow.name, step.name): 0 for flow in flows.values() for step in flow.steps}
-    shown = [place for place in quality if place[0] in flows or not place[0]]
-    rows = []
-    for place in sorted(shown, key=lambda place: (place not in order, place)):
-        flow, step = flows.get(place[0]), place[1]
-        known = flow is not None and (*place,) in order
+    counted = [
+        (place, reason, amount)
+        for place, one in quality.items()
+        if place[0] in flows or not place[0]
+        for reason, amount in one.amounts.items()
+    ]
+    counted.sort(key=lambda each: (*urgency(each[1], each[2]), each[0]))
+    rows: list[Row] = []
+    for (name, step), reason, amount in counted[: None if asked.table == "left_out" else _STEPS_SHOWN]:
+        flow = flows.get(name)
+        titles = {} if flow is None else {one.name: one.title.in_language(w.language) for one in flow.steps}
         first = (
-            cells.words(flow.title.in_language(w.language), asked.link(f"/flows/{flow.name}"))
-            if flow is not None
-            else cells.words(text("flow not known")),
-            cells.words(flow.step(step).title.in_language(w.language) if flow is not None and known else step or "–"),
+            cells.words(text("flow not known"))
+            if flow is None
+            else cells.words(flow.title.in_language(w.language), asked.link(f"/flows/{flow.name}")),
+            cells.words(titles.get(step, step) or NOTHING),
         )
-        rows += reason_rows(quality[place].amounts, first, w)
+        rows += reason_rows({reason: amount}, first, w)
     columns = (
         Column(text("Flow")), Column(text("Step")), Column(text("Reason")), Column(text("What became of it")),
         Column(text("Count"), text("count"), number=True),
     )  # fmt: skip
     empty = text("Nothing came late, twice or not at all, as far as is known.")
     note = text("Of the period, by whole hours; kept in the database, from all recorders, receivers and imports.")
+    if len(rows) < len(counted):
+        note += " " + text("The first {count} of {all}; the CSV has all.",
+                           count=w.count(len(rows)), all=w.count(len(counted)))  # fmt: skip
     return Table("left_out", text("Late, doubled and lost, by reason"), columns, tuple(rows), empty=empty, note=note)
 
 

@@ -12,7 +12,7 @@ from ..report.view import step_title
 from ..wording import Wording
 from .table import Cell, Cells, Column, Row, Table
 
-__all__ = ["check_table", "quality_columns", "quality_table", "reason_rows", "reasons_table"]
+__all__ = ["check_table", "quality_columns", "quality_table", "reason_rows", "reasons_table", "urgency"]
 
 _FAULTS = (Effect.LOST, Effect.SENT_BACK)
 _ASKS_FOR_A_LOOK = frozenset(
@@ -75,9 +75,14 @@ def reason_rows(amounts: Mapping[Reason, int], first: Sequence[Cell], w: Wording
                 cells.count(amount),
             )
         )
-        for reason, amount in sorted(amounts.items(), key=lambda item: (item[0].effect not in _FAULTS, -item[1]))
+        for reason, amount in sorted(amounts.items(), key=lambda item: urgency(*item))
         if amount
     ]
+
+
+def urgency(reason: Reason, amount: int) -> tuple[bool, int]:
+    """What is missing comes first, then what is more."""
+    return reason.effect not in _FAULTS, -amount
 
 
 def check_table(report: Report, steps: Sequence[StepFigures], *, with_step: bool) -> Table:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,12 +19,13 @@ from ...metrics.store.store import Store
 from ...metrics.store.transitions import Customers, read_customers, read_instances
 from ..cost import cost_of
 from ..data_quality import with_counts
-from ..figure_types import Comparison, FlowFigures, Period
+from ..figure_types import Comparison, FlowFigures, Funnel, Period
 from ..figures import comparison_count, flow_figures
 from ..funnel import InstanceCounts, empty_funnel, funnel_of
 from ..judged import Judged
 from ..release_split import RELEASE
 from ..usual import usual_range
+from .remembered import Remembered
 
 __all__ = [
     "FlowHistory",
@@ -145,8 +144,8 @@ def read_figures(
     return _with_funnel(store, flow, figures, rows.rollup.window_seconds, now, on_the_spot=on_the_spot)
 
 
-_cache: OrderedDict[bytes, FlowFigures] = OrderedDict()
-_cache_lock = threading.Lock()
+_figures: Remembered[FlowFigures] = Remembered(_CACHED_MOST)
+_funnels: Remembered[Funnel] = Remembered(_CACHED_MOST)
 
 
 def _computed(
@@ -162,18 +161,12 @@ def _computed(
             digest.update(str(rollup.window_seconds).encode())
             for column in _COLUMNS:
                 digest.update(np.ascontiguousarray(getattr(rollup, column)).tobytes())
-    key = digest.digest()
-    with _cache_lock:
-        known = _cache.get(key)
-        if known is not None:
-            _cache.move_to_end(key)
-            return known
-    found = flow_figures(flow, rows.rollup, rows.keys, period, compared, rows.earlier, now=now, comparisons=together)
-    with _cache_lock:
-        _cache[key] = found
-        while len(_cache) > _CACHED_MOST:
-            _cache.popitem(last=False)
-    return found
+    return _figures.get(
+        digest.digest(),
+        lambda: flow_figures(
+            flow, rows.rollup, rows.keys, period, compared, rows.earlier, now=now, comparisons=together
+        ),
+    )
 
 
 def _with_funnel(
@@ -193,7 +186,8 @@ def _with_funnel(
 
     after, customers = read(period)
     before, customers_before = read(compared.period) if compared is not None else (None, None)
-    funnel = funnel_of(flow, after, before, judged)
+    key = hash((after.found, before and before.found, period, compared, together, flow.model_dump_json()))
+    funnel = _funnels.get(key, lambda: funnel_of(flow, after, before, judged))
     if not on_the_spot:
         reason = "not_counted" if funnel.reason == "not_kept" else funnel.reason
         return replace(figures, funnel=replace(funnel, reason=reason))

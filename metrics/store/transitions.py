@@ -43,7 +43,6 @@ class InstanceRow:
 class TransitionRow:
     """Consecutive steps; ``from_step`` empty: the instance began, ``to_step`` empty: it ended."""
 
-    hour: int
     from_step: str
     to_step: str
     origin: int
@@ -56,7 +55,7 @@ class Instances:
 
     Attributes:
         rows: Counts by step and of the flow as a whole; ``hour`` is the start of the hour, or of five minutes.
-        transitions: Passings.
+        transitions: Passings of the span; several rows of the same two steps add up.
         start: From when they began: the period's start, at the full five minutes before.
         end: Before when: the period's end, at the full five minutes before, or the moment up to which was counted.
         under_way: Instances left out because they may still go on.
@@ -177,9 +176,7 @@ class _Reading:
         for one in instances:
             self.under_way += one.under_way
             self._add(InstanceRow(one.slice_start, one.step, one.origin, one.reached, one.given_up, one.hit))
-        self.transitions += [
-            TransitionRow(one.slice_start, one.from_step, one.to_step, one.origin, one.passings) for one in passings
-        ]
+        self.transitions += [TransitionRow(one.from_step, one.to_step, one.origin, one.passings) for one in passings]
 
     def _add(self, row: InstanceRow) -> None:
         if row.reached:

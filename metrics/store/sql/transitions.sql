@@ -118,17 +118,19 @@ WHERE flow = %(flow)s AND hour >= to_timestamp(%(start)s) AND hour < to_timestam
     AND hour = ANY (SELECT to_timestamp(one) FROM unnest(%(hours)s::int8[]) AS one)
 
 -- name: transitions
-SELECT extract(epoch FROM hour)::int8, from_step, to_step, origin, passings FROM transition_rollups
+SELECT from_step, to_step, origin, sum(passings)::int8 FROM transition_rollups
 WHERE flow = %(flow)s AND hour >= to_timestamp(%(start)s) AND hour < to_timestamp(%(end)s)
     AND hour = ANY (SELECT to_timestamp(one) FROM unnest(%(hours)s::int8[]) AS one)
+GROUP BY from_step, to_step, origin ORDER BY from_step, to_step, origin
 
 -- name: instance_slices
 SELECT extract(epoch FROM slice)::int8, step, origin, reached, given_up, hit, under_way FROM instance_slices
 WHERE flow = %(flow)s AND slice = ANY (SELECT to_timestamp(one) FROM unnest(%(slices)s::int8[]) AS one)
 
 -- name: transition_slices
-SELECT extract(epoch FROM slice)::int8, from_step, to_step, origin, passings FROM transition_slices
+SELECT from_step, to_step, origin, sum(passings)::int8 FROM transition_slices
 WHERE flow = %(flow)s AND slice = ANY (SELECT to_timestamp(one) FROM unnest(%(slices)s::int8[]) AS one)
+GROUP BY from_step, to_step, origin ORDER BY from_step, to_step, origin
 
 -- name: limit_time
 SELECT set_config('statement_timeout', %(milliseconds)s, true)
