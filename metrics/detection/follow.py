@@ -6,7 +6,6 @@ and creep by modules of those names; here they are put together.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, fields
 from typing import Any
@@ -26,6 +25,7 @@ from .follow_rates import RateFollower
 from .follow_shifts import ShiftFollower
 from .follow_silence import SilenceFollower
 from .settings import DetectionSettings
+from .state_bytes import arrays_to_bytes, bytes_to_arrays
 
 __all__ = ["Follower", "Inputs"]
 
@@ -206,10 +206,8 @@ class Follower:
         arrays: dict[str, Any] = {"offset": self._shifts.offset, "accepted": self._rates.accepted}
         for name, part in self._parts().items():
             arrays |= {f"{name}.{item.name}": getattr(part, item.name) for item in fields(part)}
-        arrays["extra"] = np.frombuffer(json.dumps({"version": 1} | extra).encode(), dtype=np.uint8)
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        return buffer.getvalue()
+        arrays["extra"] = np.frombuffer(json.dumps({"version": 2} | extra).encode(), dtype=np.uint8)
+        return arrays_to_bytes(arrays)
 
     def restore(self, data: bytes) -> dict[str, Any]:
         """Take over a state that :meth:`to_bytes` wrote; returns what was given as ``extra``.
@@ -217,21 +215,21 @@ class Follower:
         Raises:
             ValueError: the state was made on a profile with other scopes or channels.
         """
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            if (
-                arrays["offset"].shape != self._shifts.offset.shape
-                or arrays["failing.effect"].shape != self._rates.failing.effect.shape
-            ):
-                raise ValueError(
-                    f"detector state of {arrays['offset'].size // 3} scopes does not fit a profile of {self._scopes}; "
-                    "learn the profile and start the detector anew"
-                )
-            self._shifts.offset, self._rates.accepted = arrays["offset"], arrays["accepted"]
-            for name, part in self._parts().items():
-                for item in fields(part):
-                    present = getattr(part, item.name)  # a former version wrote more digits of some
-                    setattr(part, item.name, arrays[f"{name}.{item.name}"].astype(present.dtype, copy=False))
-            extra: dict[str, Any] = json.loads(arrays["extra"].tobytes())
+        arrays = bytes_to_arrays(data)
+        if (
+            arrays["offset"].shape != self._shifts.offset.shape
+            or arrays["failing.effect"].shape != self._rates.failing.effect.shape
+        ):
+            raise ValueError(
+                f"detector state of {arrays['offset'].size // 3} scopes does not fit a profile of {self._scopes}; "
+                "learn the profile and start the detector anew"
+            )
+        self._shifts.offset, self._rates.accepted = arrays["offset"], arrays["accepted"]
+        for name, part in self._parts().items():
+            for item in fields(part):
+                present = getattr(part, item.name)  # a former version wrote more digits of some
+                setattr(part, item.name, arrays[f"{name}.{item.name}"].astype(present.dtype, copy=False))
+        extra: dict[str, Any] = json.loads(arrays["extra"].tobytes())
         return extra
 
     def _parts(self) -> dict[str, Any]:

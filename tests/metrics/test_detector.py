@@ -1,6 +1,7 @@
 """The detector finds small lasting shifts early and survives restarts exactly."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cxgauge.metrics.detection.detector import Detector
 from cxgauge.metrics.detection.input import BucketGrid, Fleet, Measurements
 from cxgauge.metrics.detection.minimum_change import minimum_detectable_change
 from cxgauge.metrics.detection.settings import DetectionSettings
+from cxgauge.metrics.detection.state_bytes import arrays_to_bytes, bytes_to_arrays
 from cxgauge.metrics.deviation import DeviationKind, Scope
 from cxgauge.metrics.observation import SeriesKey
 from cxgauge.metrics.verdict import VERDICT_COUNT, Verdict
@@ -92,14 +94,36 @@ def test_a_state_of_a_former_version_with_more_digits_is_gone_on_from(profile):
     expected = [deviation for start, window in stream for deviation in through.advance(start, window)]
     detector = Detector(profile)
     found = [deviation for start, window in stream[:45] for deviation in detector.advance(start, window)]
-    with np.load(io.BytesIO(detector.to_bytes())) as stored:
-        wide = {name: stored[name].astype(np.float64) if name.startswith("count.") else stored[name] for name in stored}
+    now = bytes_to_arrays(detector.to_bytes())
+    wide: dict[str, Any] = {
+        name: array.astype(np.float64) if name.startswith("count.") else array for name, array in now.items()
+    }
     buffer = io.BytesIO()
     np.savez(buffer, **wide)
     detector = Detector.from_bytes(buffer.getvalue(), profile)
     found += [deviation for start, window in stream[45:] for deviation in detector.advance(start, window)]
     assert found == expected
-    assert len(detector.to_bytes()) == len(through.to_bytes()) < len(buffer.getvalue())
+    assert bytes_to_arrays(detector.to_bytes())["count.evidence"].dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.uint8])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
+def test_arrays_of_a_state_come_back_bit_by_bit(kind, share):
+    rng = np.random.default_rng(1)
+    array = np.where(rng.random((3, 50)) < share, rng.normal(size=(3, 50)) * 9, 0).astype(kind)
+    if kind in (np.float32, np.float64):
+        array[0, :4] = [-0.0, np.nan, np.inf, 5e-324]
+    given = {"one": array, "none": np.zeros((0, 4), dtype=kind), "text": np.frombuffer(b"{}", dtype=np.uint8)}
+    data = arrays_to_bytes(given)
+    found = bytes_to_arrays(data)
+    assert found.keys() == given.keys()
+    for name, values in given.items():
+        assert (found[name].dtype, found[name].shape) == (values.dtype, values.shape)
+        assert found[name].tobytes() == values.tobytes()
+
+
+def test_what_is_nothing_takes_no_bytes():
+    assert len(arrays_to_bytes({"much": np.zeros((4, 100_000))})) < 2_000
 
 
 def test_late_window_is_counted(profile):
