@@ -1,4 +1,4 @@
-"""The report as JSON: the figures at full precision, for other programs. docs/reference/report.schema.json is its schema."""
+"""The report as JSON: figures at full precision, for programs; docs/reference/report.schema.json is its schema."""
 
 from __future__ import annotations
 
