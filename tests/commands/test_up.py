@@ -23,7 +23,7 @@ from cxgauge.examples.bank import FLOWS_DIRECTORY
 from cxgauge.metrics.specification.template import template_text
 from cxgauge.metrics.store.store import Store
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 SparePort = Callable[[], int]
 
 
@@ -67,8 +67,13 @@ class Ruler:
             env=self.environment,
         )
         log.close()
-        until(lambda: process.poll() is not None or self.ready(self), self.log)
-        assert process.poll() is None, self.log()
+        try:
+            until(lambda: process.poll() is not None or self.ready(self), self.log)
+            assert process.poll() is None, self.log()
+        except AssertionError:
+            process.kill()
+            process.wait()
+            raise
         return process
 
     def answers(self, path: str) -> bool:
