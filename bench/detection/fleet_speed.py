@@ -41,7 +41,7 @@ from cxgauge.metrics.observation import SeriesKey
 from cxgauge.metrics.sketch import LOG_GAMMA
 
 DAY, START = 1_440, 345_600.0
-PORTION = 64
+PORTION, DRAWN = 64, 4
 SCHEMA = "cxgauge_fleet_speed"
 
 
@@ -117,12 +117,17 @@ def learning_rows(options: argparse.Namespace) -> None:
 
 
 def digested_days(rate: float, days: int) -> list[list[bytes]]:
-    """The digests of a portion, by series and day."""
+    """The digests of a portion, by day and series; a few series at a time, so that memory stays small."""
+    parts = [_digested_days(rate, days, seed) for seed in range(PORTION // DRAWN)]
+    return [[row for part in parts for row in part[day]] for day in range(days)]
+
+
+def _digested_days(rate: float, days: int, seed: int) -> list[list[bytes]]:
     from cxgauge.metrics.digest.day import DayDigests
     from cxgauge.metrics.digest.making import put_hours
     from cxgauge.metrics.rollup import Rollup
 
-    rows, _ = portion(PORTION, rate, days)
+    rows, _ = portion(DRAWN, rate, days, seed)
     rows = rows.take(np.lexsort((rows.cell, rows.window_start)))
     size, none = len(rows), np.zeros(len(rows))
     checks = np.zeros((size, 1, 3), dtype=np.int64)
@@ -134,11 +139,11 @@ def digested_days(rate: float, days: int) -> list[list[bytes]]:
     sums = none, rows.sum_log, rows.sum_log_sq, none, none
     verdicts = rows.failed[:, :8].astype(np.int64)
     rollup = Rollup(60, start, cell, origin, count, *sums, rows.offsets, buckets, amounts, verdicts, checks)
-    before, found = DayDigests.empty(PORTION, 60), []
+    before, found = DayDigests.empty(DRAWN, 60), []
     for day in range(days):
         first = int(START) + day * 86_400
         part = rollup.select((start >= first) & (start < first + 86_400))
-        before = put_hours(DayDigests.empty(PORTION, 60), before, part, np.arange(PORTION), first, range(24))
+        before = put_hours(DayDigests.empty(DRAWN, 60), before, part, np.arange(DRAWN), first, range(24))
         found.append(list(before.to_bytes()))
     return found
 

@@ -36,7 +36,7 @@ SHAPE_BINS = 64
 SHAPE_REACH = SHAPE_BINS // 2  # bins below the level, and above it
 TAILS = 2
 
-_VERSION = 1
+_VERSION = 1  # a new one comes with a migration that has all days digested anew
 _SHAPE_WIDTH = 0.2  # of the scale, at least a bucket of the sketch
 _PULLED_STEP = 1 / 2048  # of the scale: less than a hundredth of what any window knows
 _HEAD = struct.Struct("<BBHH3f")  # version, bytes of a count, window_seconds, checks, ruler
