@@ -23,7 +23,7 @@ from ..metrics.deviation import Deviation, DeviationKind
 from ..metrics.specification.flow import FlowSpec
 from ..metrics.store.alerts import lock_alerts, save_deviation
 from ..metrics.store.connection import Connection
-from ..metrics.store.evaluation import DetectorState, detector_state, save_detector_state, set_progress
+from ..metrics.store.evaluation import DetectorState, detector_through, save_detector_state, set_progress
 from ..metrics.store.store import Store
 from .alert import ALERTING, Alert, Transition, TransitionKind
 from .announcer import Announcer, enqueue, severity_by_flow
@@ -203,8 +203,8 @@ class Evaluator:
             measured = Measurements.from_rollup(rollup, loaded.cells.cells(keys))
             with self._store.connection() as connection, connection.transaction():
                 lock_alerts(connection)
-                stored = detector_state(connection, NAME)
-                if stored is not None and stored.through > start:
+                stored = detector_through(connection, NAME)
+                if stored is not None and stored > start:
                     self._loaded = None  # somebody else judged it: read what they found
                     return
                 lifecycle = self._lifecycle(connection, end)

@@ -22,6 +22,7 @@ __all__ = [
     "add_baseline",
     "completions",
     "detector_state",
+    "detector_through",
     "newest_baseline",
     "newest_baseline_id",
     "progress",
@@ -67,6 +68,12 @@ def detector_state(connection: Connection, name: str) -> DetectorState | None:
     """The stored state of a detector."""
     row = connection.execute(named_query("evaluation.detector_state"), {"name": name}, binary=True).fetchone()
     return None if row is None else DetectorState(*row)
+
+
+def detector_through(connection: Connection, name: str) -> float | None:
+    """How far the stored state of a detector has come; the state itself, megabytes of a large fleet, is not read."""
+    row = connection.execute(named_query("evaluation.detector_through"), {"name": name}).fetchone()
+    return None if row is None else float(row[0])
 
 
 def save_detector_state(connection: Connection, name: str, state: DetectorState) -> None:

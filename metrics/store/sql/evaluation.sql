@@ -8,6 +8,9 @@ ON CONFLICT (name) DO UPDATE SET through = excluded.through, details = excluded.
 -- name: detector_state
 SELECT extract(epoch FROM through)::float8, state, settings FROM detector_state WHERE name = %(name)s
 
+-- name: detector_through
+SELECT extract(epoch FROM through)::float8 FROM detector_state WHERE name = %(name)s
+
 -- name: set_detector_state
 INSERT INTO detector_state (name, through, state, settings)
 VALUES (%(name)s, to_timestamp(%(through)s), %(state)s, %(settings)s)
