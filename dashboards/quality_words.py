@@ -27,6 +27,7 @@ def reason_words(w: Wording) -> dict[Reason, str]:
         Reason.REJECTED: text("rows of an import that cannot be used"),
         Reason.REFUSED: text("the database refuses them; kept in files beside the spool"),
         Reason.CORRUPT: text("stretches of the spool that cannot be read"),
+        Reason.MISSING: text("segments of the spool that are gone"),
         Reason.TORN: text("stretches of the spool that were never finished"),
         Reason.BUFFER_FULL: text("recorder: memory was full"),
         Reason.SPOOL_FULL: text("recorder: the spool was full"),

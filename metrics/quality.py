@@ -53,6 +53,7 @@ class Reason(StrEnum):
     REJECTED = "rejected"  # a row of an import that cannot be used
     REFUSED = "refused"  # the database refuses it for good; kept in a file
     CORRUPT = "corrupt"  # stretches of the spool that cannot be read
+    MISSING = "missing"  # stretches of the spool that somebody took away
     TORN = "torn"  # stretches of the spool that were being written when their process died
     BUFFER_FULL = "buffer_full"  # the recorder: memory was full
     SPOOL_FULL = "spool_full"  # the recorder: the spool took nothing more
@@ -88,7 +89,9 @@ OF_RECORDERS = (
     Reason.NO_FLOW, Reason.INTERNAL_ERROR,
 )  # fmt: skip
 """What recorders could not record, as they tell it themselves."""
-_OTHER_UNITS = frozenset({Reason.REQUEST_NOT_TAKEN, Reason.REQUEST_REFUSED, Reason.CORRUPT, Reason.TORN})
+_OTHER_UNITS = frozenset(
+    {Reason.REQUEST_NOT_TAKEN, Reason.REQUEST_REFUSED, Reason.CORRUPT, Reason.MISSING, Reason.TORN}
+)
 
 
 @dataclass(slots=True)

@@ -101,18 +101,26 @@ class ObservationMapper:
         refusals, refused = Refusals(), list[tuple[int, str]]()
         series: dict[SeriesKey, int] = {}
         rows: list[tuple[Any, ...]] = []
+        flows: list[str] = []
         for index, given in enumerate(objects_of(body, "an observation", BATCH_LIMIT, parse_float=Decimal)):
             try:
                 key, row = self._map_one(OBSERVATION.validate_python(given), now)
                 rows.append((row[0], row[1], series.setdefault(key, len(series)), *row[2:]))
             except ValidationError as error:
                 refused.append((index, reason_of(error)))
+                flows.append(self._flow_named(given))
             except ValueError as error:
                 refused.append((index, str(error)))
-        for _, reason in refused:
-            refusals.add(reason)
+                flows.append(self._flow_named(given))
+        for (_, reason), flow in zip(refused, flows, strict=True):
+            refusals.add(reason, flow=flow)
         batch = ObservationBatch(tuple(series), np.array(rows, dtype=RECORD)) if rows else None
         return Mapped(batch, 0, refusals), refused
+
+    def _flow_named(self, given: object) -> str:
+        """The flow that an unusable observation names, if there is such a flow."""
+        name = given.get("flow") if isinstance(given, dict) else None
+        return name if isinstance(name, str) and name in self._flows else ""
 
     def _map_one(self, given: Observation, now: float) -> tuple[SeriesKey, tuple[Any, ...]]:
         flow = self._flows.get(given.flow)

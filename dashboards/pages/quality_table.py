@@ -18,7 +18,7 @@ _FAULTS = (Effect.LOST, Effect.SENT_BACK)
 _ASKS_FOR_A_LOOK = frozenset(
     reason
     for reason in Reason
-    if reason.effect is Effect.LOST and (reason.counts_observations or reason is Reason.CORRUPT)
+    if reason.effect is Effect.LOST and (reason.counts_observations or reason in (Reason.CORRUPT, Reason.MISSING))
 )
 
 

@@ -73,7 +73,8 @@ def test_what_cannot_be_used_is_counted_by_its_step_where_that_is_known(
     assert left_out(receiver.spool.directory) == {
         (AFTER, "bill", "total", "invalid"): 2,
         (AFTER, "bill", "total", "time_corrected"): 1,
-        (AFTER, "", "", "invalid"): 2,
+        (AFTER, "bill", "", "invalid"): 1,
+        (AFTER, "", "", "invalid"): 1,
     }
 
 
