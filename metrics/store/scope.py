@@ -117,9 +117,7 @@ _FINDING = (
 _NOTE = f"CASE WHEN {_UNDIVIDED} THEN note ELSE '' END"
 _OWN_IMPROVEMENTS = "improvement_id IN (SELECT visible.improvement_id FROM pg_temp.improvements AS visible)"
 # A silence names flows by a pattern; whoever it may concern sees it, unless it is for other values only.
-_PATTERN = (
-    "replace(replace(replace(replace(document ->> 'flow', '\\', '\\\\'), '%', '\\%'), '_', '\\_'), '*', '%')"
-)
+_PATTERN = "replace(replace(replace(replace(document ->> 'flow', '\\', '\\\\'), '%', '\\%'), '_', '\\_'), '*', '%')"
 _SILENCE = (
     f"({_SCOPE} -> 'flows' = 'null' OR EXISTS (SELECT FROM jsonb_array_elements_text({_SCOPE} -> 'flows') AS flow "
     f"WHERE flow LIKE {_PATTERN})) AND NOT EXISTS (SELECT FROM jsonb_array_elements(document -> 'dimensions') AS pair "
