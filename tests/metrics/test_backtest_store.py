@@ -52,9 +52,12 @@ BEGIN = START + 60 * MINUTES
 def test_a_slow_down_is_found_with_its_limit(profile: Profile) -> None:
     stream = measured(MINUTES, 60, 2, slow=1.25, since=20)
     found = replay(profile, stream, BEGIN, BEGIN + 3600)
-    slower = next(each for each in found if each.deviation.kind is DeviationKind.SLOWER)
+    # The whole flow may be told a window earlier: diluted by its other step, the change is no candidate for a spike there.
+    slower = next(
+        each for each in found if each.deviation.kind is DeviationKind.SLOWER and each.deviation.scope.step == "total"
+    )
+    assert slower.deviation.detected_at <= found[0].deviation.detected_at + 60
     assert slower.paged
-    assert slower.deviation.scope.step == "total"
     assert abs(slower.deviation.started_at - (BEGIN + 1200)) <= 180
     assert slower.deviation.effect_low < math.log(1.25) < slower.deviation.effect_high
     assert slower.limit_seconds is not None
