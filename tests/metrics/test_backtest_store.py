@@ -52,7 +52,7 @@ BEGIN = START + 60 * MINUTES
 def test_a_slow_down_is_found_with_its_limit(profile: Profile) -> None:
     stream = measured(MINUTES, 60, 2, slow=1.25, since=20)
     found = replay(profile, stream, BEGIN, BEGIN + 3600)
-    # The whole flow may be told a window earlier: diluted by its other step, the change is no candidate for a spike there.
+    # The whole flow may be told a window earlier: diluted by its other step, the change is no spike's size there.
     slower = next(
         each for each in found if each.deviation.kind is DeviationKind.SLOWER and each.deviation.scope.step == "total"
     )
