@@ -58,7 +58,11 @@ def _skips_forbidden() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with the services that its fixtures need, so that `-m "not chromium"` works."""
+    """Mark every test with the services that its fixtures need, so that `-m "not chromium"` works.
+
+    Lengthy tests go first: where several processes run tests, others run beside them, and none waits at the end.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("lengthy") is None)
     for item in items:
         needed = set(getattr(item, "fixturenames", ())) & set(SERVICES)
         callspec = getattr(item, "callspec", None)
