@@ -18,15 +18,14 @@ CONTROLS = ["log_in/authenticate", "bill_inquiry/dispute", "transfer/payee", "tr
 @pytest.mark.timeout(400)
 def test_exactly_the_injected_faults_are_found(tmp_path: Path) -> None:
     before = time.time()
-    done = (
-        subprocess.run(  # it measures real durations, which other tests must not lengthen; only root may ask for that
-            ["nice", "-n", "-5", sys.executable, "-m", "cxgauge", "demo", "--exit", "--format", "json"],
-            check=False,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=380,
-        )
+    # It measures real durations, which other tests must not lengthen; only root may ask for that.
+    done = subprocess.run(
+        ["nice", "-n", "-5", sys.executable, "-m", "cxgauge", "demo", "--exit", "--format", "json"],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=380,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
