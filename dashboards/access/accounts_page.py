@@ -131,14 +131,8 @@ class AccountsPage(Forms):
         return render("accounts.html.j2", w, page=asked, access=access, **values)
 
     def _asked(self, request: Request) -> PageRequest:
-        config = self.config()
-        return read_request(
-            request,
-            default_language=config.language,
-            zone=config.timezone,
-            window_seconds=self.store.settings.window_seconds,
-            now=self.clock(),
-        )
+        window, now = self.store.settings.window_seconds, self.clock()
+        return read_request(request, self.config(), window_seconds=window, now=now)
 
 
 def _accounts_table(accounts: list[Account], w: Wording) -> Table:

@@ -68,16 +68,8 @@ class AuditPage:
         return self._answer(request, asked, "audit.html.j2", table, values)
 
     def _asked(self, request: Request, own: tuple[str, ...] = (), *, renewed: bool = False) -> PageRequest:
-        config = self.config()
-        return read_request(
-            request,
-            default_language=config.language,
-            zone=config.timezone,
-            window_seconds=self.store.settings.window_seconds,
-            now=self.clock(),
-            own=own,
-            renewed=renewed,
-        )
+        window, now = self.store.settings.window_seconds, self.clock()
+        return read_request(request, self.config(), window_seconds=window, now=now, own=own, renewed=renewed)
 
     def _answer(
         self, request: Request, asked: PageRequest, template: str, table: Table, values: Mapping[str, Any]

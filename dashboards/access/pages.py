@@ -195,15 +195,10 @@ class AccessPages:
 
     def _asked(self, request: Request) -> PageRequest:
         """Language and zone; nothing else of the query counts here, so nothing in it can be wrong."""
-        config = self._config()
         language = urlencode({"lang": request.query_params.get("lang", "")}).encode()
-        return read_request(
-            Request({**request.scope, "query_string": language}),
-            default_language=config.language,
-            zone=config.timezone,
-            window_seconds=self._store.settings.window_seconds,
-            now=self._clock(),
-        )
+        plain = Request({**request.scope, "query_string": language})
+        window, now = self._store.settings.window_seconds, self._clock()
+        return read_request(plain, self._config(), window_seconds=window, now=now)
 
     def _page(self, request: Request, template: str, asked: PageRequest, status: int, **values: Any) -> Response:
         text = render(template, asked.wording, page=asked, access=access_of(request), **values)

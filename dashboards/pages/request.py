@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...metrics.translation import LANGUAGES, Language
+from ...metrics.configuration.config import Config
+from ...metrics.translation import LANGUAGES
 from ..figure_types import Comparison, Period
 from ..periods import COMPARISONS, aligned, compared_period, parse_moment
 from ..release_split import RELEASE, releases_of
@@ -123,23 +124,24 @@ def remember_language(response: Response, request: Request, asked: PageRequest) 
 
 def read_request(
     request: Request,
+    config: Config,
     *,
-    default_language: Language,
-    zone: tzinfo,
     window_seconds: int,
     now: float,
     own: tuple[str, ...] = (),
     renewed: bool = False,
 ) -> PageRequest:
-    """Read the query and the language cookie; ``own`` names the parameters of this page alone.
+    """Read the query and the language cookie; ``config`` says what holds where they say nothing.
+
+    ``own`` names the parameters of this page alone.
 
     Raises:
         ValueError: a parameter cannot be used; the message says how to write it.
     """
-    query = request.query_params
-    language = query.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or default_language
+    query, zone = request.query_params, config.timezone
+    language = query.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or config.language
     if language not in LANGUAGES:
-        language = default_language
+        language = config.language
     compare = query.get("compare", COMPARISONS[0])
     if compare.startswith(RELEASE):
         releases_of(compare)

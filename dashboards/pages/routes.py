@@ -150,16 +150,8 @@ class Pages:
         return table_response(table, asked)
 
     def _read(self, request: Request, own: tuple[str, ...] = (), *, renewed: bool = False) -> PageRequest:
-        config = self._config()
-        return read_request(
-            request,
-            default_language=config.language,
-            zone=config.timezone,
-            window_seconds=self._store.settings.window_seconds,
-            now=self._clock(),
-            own=own,
-            renewed=renewed,
-        )
+        window, now = self._store.settings.window_seconds, self._clock()
+        return read_request(request, self._config(), window_seconds=window, now=now, own=own, renewed=renewed)
 
     def _spec(self, request: Request) -> FlowSpec:
         flow = self._flows().get(request.path_params["flow"])
